@@ -1,0 +1,1 @@
+"""Benchmark of fine-tuning methods on encoder classifiers."""
