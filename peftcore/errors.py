@@ -1,0 +1,46 @@
+"""Everything that peftcore raises on purpose, under one base class."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PeftcoreError(Exception):
+    """Base of every error that peftcore raises on purpose."""
+
+
+class UsageError(PeftcoreError):
+    """An option, a value, a model or a data folder is not usable: exit code 2, nothing was run."""
+
+
+class StoreError(PeftcoreError):
+    """A record could not be stored or read back intact: exit code 3."""
+
+
+class CheckFailed(PeftcoreError):
+    """A check of the trial itself failed, so its numbers would mean nothing."""
+
+
+class LossNotFinite(PeftcoreError):
+    """The training loss became NaN or infinite."""
+
+    def __init__(self, step: int, loss: float) -> None:
+        super().__init__(f"the training loss became {loss} at step {step}")
+        self.step = step
+
+
+def unknown(kind: str, value: str, known: Iterable[str], *, where: str = "") -> UsageError:
+    """Return the error for a name that does not exist, with the nearest one that does.
+
+    Args:
+        kind: what the name should have named, such as "method".
+        value: the name that was given.
+        known: the names that exist.
+        where: the option that carried it, such as "--peft-method".
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    source = f" (from {where})" if where else ""
+    return UsageError(f"unknown {kind} {value!r}{source}: {hint}known are {', '.join(names)}")

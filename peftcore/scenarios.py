@@ -1,0 +1,251 @@
+"""Where methods are compared: all that is held equal, one declaration a scenario."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from peftcore.errors import UsageError, unknown
+
+MARGIN_OF_A_SINGLE_RUN = 0.025
+"""How far below its expected accuracy a method may end before its floor fails (one seed known)."""
+
+MARGIN_OVER_CHANCE = 0.10
+"""How far above the majority class every method must end."""
+
+
+class Split(StrEnum):
+    """Which examples are trained and evaluated on.
+
+    ``TEST`` is the protocol. ``TUNING`` is for choosing hyperparameters: it trains and evaluates on
+    examples from the far end of the same shuffle of the training set, which the protocol's own
+    sample leaves unused. It never touches the test set.
+    """
+
+    TEST = "test"
+    TUNING = "tuning"
+
+
+class Precision(StrEnum):
+    """The number format of the matrix products; trained weights are kept in 32 bits."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+def _require(condition: bool, name: str, value: object, expected: str) -> None:
+    if not condition:
+        raise UsageError(f"{name}={value} is not usable: expected {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is learned: the data, how much of it, and how much of each text is read."""
+
+    train_examples: int = 3000
+    test_examples: int = 2000
+    max_length: int = 256
+    labels: int = 2
+    split: Split = Split.TEST
+    text_column: str = "text"
+    label_column: str = "label"
+
+    def __post_init__(self) -> None:
+        for name in ("train_examples", "test_examples"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.max_length >= 4, "max_length", self.max_length, "at least 4 tokens")
+        _require(self.labels >= 2, "labels", self.labels, "at least 2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How every method is trained: AdamW with linear decay to zero and no warm-up steps.
+
+    Attributes:
+        learning_rate: the rate at the first step; a scenario's ``rates`` replace it per method.
+        dropout: ``None`` keeps the backbone's and each method's own; a number replaces them all.
+        eval_batch_size: examples a batch in evaluation; changes no result but its speed.
+    """
+
+    epochs: int = 3
+    batch_size: int = 8
+    learning_rate: float = 2e-5
+    precision: Precision = Precision.BF16
+    weight_decay: float = 0.0
+    max_gradient_norm: float = 1.0
+    dropout: float | None = None
+    eval_batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "eval_batch_size"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("learning_rate", "max_gradient_norm"):
+            value = getattr(self, name)
+            _require(0 < value < float("inf"), name, value, "a positive number")
+        _require(0 <= self.weight_decay < 1, "weight_decay", self.weight_decay, "0 to 1")
+        if self.dropout is not None:
+            _require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and less than 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """A backbone, a task and a recipe under which methods are compared.
+
+    Attributes:
+        name: the name in options, folders and records.
+        title: what a reader calls it.
+        backbone: a pinned backbone's name, a hub id with its revision, or a folder.
+        data: a pinned data set's name, a hub id with its revision, or a folder.
+        methods: slugs of the methods that run by default, reference rows last.
+        rates: a learning rate per method slug, where one rate does not fit all.
+        rates_origin: where the rates come from, for the setup table.
+        expected: accuracy per method slug that this scenario is known to reach.
+        seeds: the seeds that run by default.
+        gpu: whether it needs a CUDA GPU.
+        caveat: what a reader must not conclude from it, if anything.
+    """
+
+    name: str
+    title: str
+    backbone: str
+    data: str
+    task: Task
+    recipe: Recipe
+    methods: tuple[str, ...] = ("full", "lora", "qlora", "ia3", "bow", "head")
+    rates: Mapping[str, float] = field(default_factory=dict)
+    rates_origin: str = "one rate for every method"
+    expected: Mapping[str, float] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (42,)
+    gpu: bool = False
+    caveat: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("rates", "expected"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the declaration as plain JSON values."""
+        described = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        described |= {name: dataclasses.asdict(described[name]) for name in ("task", "recipe")}
+        described |= {name: dict(described[name]) for name in ("rates", "expected")}
+        return described
+
+    def floor(self, method: str, *, majority: float) -> float | None:
+        """Return the lowest accuracy that still passes, as a share of 1.
+
+        Args:
+            method: a method's slug.
+            majority: the share of the most frequent label in the test set.
+
+        Returns:
+            The larger of the majority class plus 10 points and the expected accuracy less 2.5
+            points; ``None`` for a method that this scenario has no expectation of.
+        """
+        if method not in self.expected:
+            return None
+        return max(majority + MARGIN_OVER_CHANCE, self.expected[method] - MARGIN_OF_A_SINGLE_RUN)
+
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Scenario(
+        name="embedded",
+        title="MiniLM on the embedded corpus",
+        backbone="minilm",
+        data="embedded",
+        task=Task(train_examples=800, test_examples=600, max_length=64),
+        recipe=Recipe(epochs=2),
+        rates={"full": 2e-4, "lora": 2e-3, "qlora": 2e-3, "ia3": 2e-2, "head": 1e-2},
+        rates_origin="tuned per method",
+        caveat="The embedded corpus is written by a grammar. It shows that the machinery works on "
+        "this machine; nothing about the methods can be concluded from it.",
+    ),
+    Scenario(
+        name="imdb-minilm",
+        title="MiniLM on IMDb reviews",
+        backbone="minilm",
+        data="imdb",
+        task=Task(),
+        recipe=Recipe(),
+        rates={"full": 1e-4, "lora": 1e-3, "qlora": 1e-3, "ia3": 1e-2, "head": 1e-2},
+        rates_origin="tuned per method on training reviews that the protocol leaves unused",
+    ),
+    Scenario(
+        name="imdb-roberta",
+        title="RoBERTa-base on IMDb reviews: the source study's protocol",
+        backbone="roberta-base",
+        data="imdb",
+        task=Task(),
+        recipe=Recipe(learning_rate=2e-5, precision=Precision.FP16),
+        rates_origin="the source study's one rate for every method",
+        expected={"full": 0.9140, "lora": 0.9115, "qlora": 0.9045, "ia3": 0.8495},
+        gpu=True,
+    ),
+)
+
+DEFAULT_SCENARIO = "embedded"
+
+_BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+
+
+def find_scenario(name: str, *, where: str = "") -> Scenario:
+    """Return the scenario with this name.
+
+    Raises:
+        UsageError: there is no such scenario; the message suggests the nearest.
+    """
+    scenario = _BY_NAME.get(name.strip().lower())
+    if scenario is None:
+        raise unknown("scenario", name, _BY_NAME, where=where)
+    return scenario
+
+
+def _parse(name: str, text: str, declared: Any) -> Any:
+    """Return ``text`` as a value of the declared type of field ``name``."""
+    if isinstance(declared, types.UnionType):
+        if text.lower() in {"none", "null"}:
+            return None
+        declared = next(kind for kind in typing.get_args(declared) if kind is not type(None))
+    if isinstance(declared, type) and issubclass(declared, StrEnum):
+        known = [str(member) for member in declared]
+        if text.lower() not in known:
+            raise unknown(f"value for {name}", text, known)
+        return declared(text.lower())
+    try:
+        return declared(text)
+    except ValueError:
+        kind = "a whole number" if declared is int else "a number"
+        raise UsageError(f"{name}={text} is not usable: expected {kind}") from None
+
+
+def override(task: Task, recipe: Recipe, settings: Iterable[str]) -> tuple[Task, Recipe, set[str]]:
+    """Return the task and the recipe with ``KEY=VALUE`` settings applied, and the keys that were.
+
+    Raises:
+        UsageError: a setting is not of that form, or its key or its value does not exist.
+    """
+    hints = {
+        **{name: (Task, kind) for name, kind in typing.get_type_hints(Task).items()},
+        **{name: (Recipe, kind) for name, kind in typing.get_type_hints(Recipe).items()},
+    }
+    changes: dict[type, dict[str, Any]] = {Task: {}, Recipe: {}}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        name = name.strip()
+        if not equals:
+            raise UsageError(f"setting {setting!r} is not usable: expected KEY=VALUE")
+        if name not in hints:
+            raise unknown("setting", name, hints)
+        owner, declared = hints[name]
+        changes[owner][name] = _parse(name, text.strip(), declared)
+    return (
+        dataclasses.replace(task, **changes[Task]),
+        dataclasses.replace(recipe, **changes[Recipe]),
+        {name for names in changes.values() for name in names},
+    )

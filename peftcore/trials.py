@@ -1,0 +1,167 @@
+"""The trial: method x scenario x seed, with an id that names everything that can change its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from peftcore.methods import Method, find_method
+from peftcore.scenarios import Precision, Recipe, Split, Task
+
+
+class Engine(StrEnum):
+    """Whose training loop runs the trial."""
+
+    PEFTCORE = "peftcore"
+    TRAINER = "trainer"
+
+
+class Weights(StrEnum):
+    """Where the backbone's weights come from; ``RANDOM`` is for time and memory only."""
+
+    PRETRAINED = "pretrained"
+    RANDOM = "random"
+
+
+class Outcome(StrEnum):
+    """How a trial ended; every planned trial ends in exactly one of these."""
+
+    OK = "ok"
+    FAILED = "failed"
+    OOM = "oom"
+    NAN = "nan"
+    CRASHED = "crashed"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A backbone or a data set that was found and verified on this machine.
+
+    Attributes:
+        name: what it is called in tables, such as ``"minilm"``.
+        identity: what tells its contents apart: a hub id with its revision, or a SHA-256.
+        path: its folder on this machine; ``None`` where it has none. No part of any id.
+        tokenizer_path: the folder of its tokenizer, where that is another one.
+        note: what a reader must know about how it was found, if anything.
+    """
+
+    name: str
+    identity: str
+    path: str | None = None
+    tokenizer_path: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One method in one scenario with one seed: the unit that runs, is stored and resumed.
+
+    The seed draws the training sample, the fresh weights, the order of the examples and the
+    dropout; the test set is fixed by the scenario.
+    """
+
+    method: Method
+    scenario: str
+    seed: int
+    backbone: Source
+    data: Source
+    weights: Weights
+    task: Task
+    recipe: Recipe
+    engine: Engine
+    overrides: tuple[str, ...] = ()
+
+    def setting(self) -> dict[str, Any]:
+        """Return all that methods and seeds of one comparison share, as plain JSON values."""
+        recipe = dataclasses.asdict(self.recipe)
+        del recipe["learning_rate"]
+        return {
+            "scenario": self.scenario,
+            "backbone": self.backbone.identity,
+            "data": self.data.identity,
+            "weights": str(self.weights),
+            "task": dataclasses.asdict(self.task),
+            "recipe": recipe,
+            "engine": str(self.engine),
+        }
+
+    @property
+    def id(self) -> str:
+        """A readable slug and a hash of everything that can change this trial's result."""
+        identity = {
+            **self.setting(),
+            "method": self.method.slug,
+            "hyperparameters": self.method.hyperparameters(),
+            "learning_rate": self.recipe.learning_rate,
+            "seed": self.seed,
+        }
+        return f"{self.method.slug}-{self.scenario}-s{self.seed}-{fingerprint(identity)}"
+
+    @property
+    def label(self) -> str:
+        """What progress lines call this trial."""
+        return f"{self.scenario} {self.method.slug} seed {self.seed}"
+
+    def describe(self) -> dict[str, Any]:
+        """Return the ``trial`` part of this trial's record, as plain JSON values."""
+        return {
+            "id": self.id,
+            "method": self.method.slug,
+            "scenario": self.scenario,
+            "seed": self.seed,
+            "setting_id": fingerprint(self.setting()),
+            "hyperparameters": self.method.hyperparameters(),
+            "backbone": _public(self.backbone),
+            "data": _public(self.data),
+            "weights": str(self.weights),
+            "task": dataclasses.asdict(self.task),
+            "recipe": dataclasses.asdict(self.recipe),
+            "engine": str(self.engine),
+            "overrides": list(self.overrides),
+        }
+
+    def to_job(self) -> dict[str, Any]:
+        """Return what a child process needs to run this trial, paths included."""
+        return {
+            **self.describe(),
+            "backbone": dataclasses.asdict(self.backbone),
+            "data": dataclasses.asdict(self.data),
+        }
+
+    @classmethod
+    def from_job(cls, job: Mapping[str, Any]) -> Trial:
+        """Return the trial that :meth:`to_job` described."""
+        task = {**job["task"], "split": Split(job["task"]["split"])}
+        recipe = {**job["recipe"], "precision": Precision(job["recipe"]["precision"])}
+        return cls(
+            method=find_method(job["method"]),
+            scenario=job["scenario"],
+            seed=job["seed"],
+            backbone=Source(**job["backbone"]),
+            data=Source(**job["data"]),
+            weights=Weights(job["weights"]),
+            task=Task(**task),
+            recipe=Recipe(**recipe),
+            engine=Engine(job["engine"]),
+            overrides=tuple(job["overrides"]),
+        )
+
+
+def _public(source: Source) -> dict[str, Any]:
+    described = dataclasses.asdict(source)
+    del described["path"], described["tokenizer_path"]
+    return described
+
+
+def fingerprint(content: Mapping[str, Any]) -> str:
+    """Return 12 hexadecimal digits that tell this JSON content from any other."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
