@@ -1,0 +1,1 @@
+"""Data sets: found, checked, sampled, tokenised and batched."""

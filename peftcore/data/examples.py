@@ -1,0 +1,117 @@
+"""Labelled texts: what is read from a data set, checked once, and sampled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from peftcore.errors import UsageError
+from peftcore.scenarios import Split, Task
+
+TEST_SEED = 42
+"""The shuffle that fixes the test set, whatever a trial's seed: the source study's."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Texts and their labels, in step with each other.
+
+    Attributes:
+        texts: the texts.
+        labels: a whole number from 0 per text.
+    """
+
+    texts: Sequence[str]
+    labels: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, indices: Sequence[int]) -> Examples:
+        """Return the examples at these positions, in this order."""
+        return Examples([self.texts[i] for i in indices], [self.labels[i] for i in indices])
+
+    def majority_share(self) -> float:
+        """Return the share of the most frequent label."""
+        return max(Counter(self.labels).values()) / len(self)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A data set: the examples that may be trained on, and those held back for testing."""
+
+    train: Examples
+    test: Examples
+
+    def identity(self) -> str:
+        """Return a SHA-256 of all texts and labels in their order: the order decides each draw."""
+        digest = hashlib.sha256()
+        for examples in (self.train, self.test):
+            for text, label in zip(examples.texts, examples.labels, strict=True):
+                encoded = text.encode()
+                digest.update(b"%d %d " % (label, len(encoded)) + encoded)
+            digest.update(b"|")
+        return f"sha256:{digest.hexdigest()}"
+
+    def content(self) -> str:
+        """Return a SHA-256 of all texts and labels that is blind to their order within a split."""
+        digest = hashlib.sha256()
+        for examples in (self.train, self.test):
+            rows = sorted(
+                hashlib.sha256(b"%d " % label + text.encode()).digest()
+                for text, label in zip(examples.texts, examples.labels, strict=True)
+            )
+            digest.update(b"".join(rows) + b"|")
+        return digest.hexdigest()
+
+
+def draw(corpus: Corpus, task: Task, seed: int) -> tuple[Examples, Examples]:
+    """Return the examples that a trial with this seed trains on, and those it is evaluated on.
+
+    The order is that of ``datasets.Dataset.shuffle(seed).select(range(n))``, so that seed 42 draws
+    the source study's reviews from the same rows.
+
+    Raises:
+        UsageError: more examples are asked for than there are.
+    """
+    train_order = np.random.default_rng(seed).permutation(len(corpus.train))
+    if task.split is Split.TUNING:
+        # From the far end of the shuffle: the protocol's own sample stands at its beginning.
+        needed = 2 * task.train_examples + task.test_examples
+        if needed > len(corpus.train):
+            raise UsageError(
+                f"split=tuning needs {needed} training examples (2 x train_examples="
+                f"{task.train_examples} + test_examples={task.test_examples}), but the data has "
+                f"{len(corpus.train)}: ask for fewer"
+            )
+        unused = train_order[::-1].tolist()
+        last = task.train_examples + task.test_examples
+        return (
+            corpus.train.select(unused[: task.train_examples]),
+            corpus.train.select(unused[task.train_examples : last]),
+        )
+    require_enough(corpus, task)
+    test_order = np.random.default_rng(TEST_SEED).permutation(len(corpus.test))
+    return (
+        corpus.train.select(train_order[: task.train_examples].tolist()),
+        corpus.test.select(test_order[: task.test_examples].tolist()),
+    )
+
+
+def require_enough(corpus: Corpus, task: Task) -> None:
+    """Check that the data holds as many examples as the task asks for.
+
+    Raises:
+        UsageError: it does not; the message says how many there are.
+    """
+    for name, examples in (("train", corpus.train), ("test", corpus.test)):
+        asked = getattr(task, f"{name}_examples")
+        if asked > len(examples):
+            raise UsageError(
+                f"{name}_examples={asked} is more than the {len(examples)} examples of the "
+                f"{name} set: ask for at most {len(examples)}"
+            )
