@@ -1,0 +1,1 @@
+"""Backbones: found, verified, loaded, quantised, fitted with a method, and checked."""

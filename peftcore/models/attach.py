@@ -1,0 +1,151 @@
+"""Turn a declared method into a model that trains what the method trains, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import bitsandbytes
+import peft
+import transformers
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+
+from peftcore.methods import Adapter, Method, Trains
+from peftcore.models.architectures import Architecture, architecture_of, modules_named
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model with a method attached.
+
+    Attributes:
+        model: what is trained and evaluated.
+        method: the method.
+        architecture: what its parts are called.
+        intended: full names, before attachment, of the modules that the method should adapt;
+            ``None`` where the choice is peft's.
+    """
+
+    model: nn.Module
+    method: Method
+    architecture: Architecture
+    intended: tuple[str, ...] | None = None
+
+    def parameters(self) -> Mapping[str, nn.Parameter]:
+        """Return the parameters that count, by name.
+
+        peft keeps the head as it was before training beside the one that is trained; that copy is
+        never used and is left out.
+        """
+        return {
+            name: parameter
+            for name, parameter in self.model.named_parameters()
+            if ".original_module." not in name
+        }
+
+    def in_head(self, name: str) -> bool:
+        """Return whether the parameter of this name belongs to the classification head."""
+        return not set(self.architecture.head).isdisjoint(name.split("."))
+
+    def adapted_modules(self) -> list[str]:
+        """Return the full names of the modules that carry an adapter, as before attachment."""
+        prefix = "base_model.model."
+        return [
+            name.removeprefix(prefix)
+            for name, module in self.model.named_modules()
+            if isinstance(module, BaseTunerLayer)
+        ]
+
+
+def attach(model: nn.Module, method: Method, *, seed: int, dropout: float | None) -> Classifier:
+    """Return ``model`` with ``method`` attached: what it trains requires gradients, all else not.
+
+    Args:
+        model: a classifier from transformers, changed in place.
+        method: what to attach.
+        seed: draws the adapter's fresh weights.
+        dropout: takes the place of the adapter's own dropout, unless ``None``.
+    """
+    architecture = architecture_of(model.config.model_type)
+    if method.trains is Trains.EVERYTHING:
+        return Classifier(model.requires_grad_(True), method, architecture)
+    if method.trains is Trains.HEAD:
+        model.requires_grad_(False)
+        for name in architecture.head:
+            model.get_submodule(name).requires_grad_(True)
+        return Classifier(model, method, architecture)
+    adapter = method.adapter
+    if adapter is None:
+        raise ValueError(f"method {method.slug!r} has nothing to attach to a backbone")
+    if dropout is not None:
+        adapter = adapter.with_dropout(dropout)
+    if method.quantisation is not None:
+        # Its default, checkpointing, would trade time for memory: not the same trial.
+        model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        _settle_biases(model)
+    targets = _targets(adapter, architecture)
+    intended = None
+    if targets is not None:
+        intended = tuple(name for part in targets for name in modules_named(model, part))
+    transformers.set_seed(seed)
+    attached = peft.get_peft_model(model, _peft_config(adapter, targets))
+    return Classifier(attached, method, architecture, intended)
+
+
+def _settle_biases(model: nn.Module) -> None:
+    """Cast the biases of 4-bit layers to their compute type, as their first forward would.
+
+    Done before training, the weights that are checked are the weights that are trained with.
+    """
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit) and module.bias is not None:
+            module.bias.data = module.bias.data.to(module.compute_dtype)
+
+
+def _targets(adapter: Adapter, architecture: Architecture) -> list[str] | None:
+    if adapter.targets is None:
+        return None
+    return [architecture.parts[part] for part in adapter.targets]
+
+
+def _peft_config(adapter: Adapter, targets: list[str] | None) -> peft.PeftConfig:
+    options = dict(adapter.options)
+    if targets is not None:
+        options["target_modules"] = targets
+    config: peft.PeftConfig = getattr(peft, adapter.config)(
+        task_type=peft.TaskType.SEQ_CLS, **options
+    )
+    return config
+
+
+@dataclass(frozen=True)
+class ParameterCounts:
+    """How many parameters a classifier has, and how many of them are trained."""
+
+    total: int
+    trainable: int
+    head: int
+    adapter: int
+
+
+def count_parameters(classifier: Classifier) -> ParameterCounts:
+    """Return the parameter counts of a classifier; the adapter's are those outside the head.
+
+    A 4-bit weight counts as many parameters as it stands for, not the bytes that it is packed in.
+    """
+    total = trainable = head = adapter = 0
+    for name, parameter in classifier.parameters().items():
+        count = _elements(parameter)
+        total += count
+        trainable += count if parameter.requires_grad else 0
+        if classifier.in_head(name):
+            head += count
+        elif parameter.requires_grad and classifier.method.adapter is not None:
+            adapter += count
+    return ParameterCounts(total, trainable, head, adapter)
+
+
+def _elements(parameter: nn.Parameter) -> int:
+    state = getattr(parameter, "quant_state", None)
+    return int(state.shape.numel()) if state is not None else parameter.numel()

@@ -1,0 +1,146 @@
+"""Checks that a trial did what its method says; a number counts only after all of them passed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from peftcore.errors import CheckFailed
+from peftcore.methods import Trains
+from peftcore.models.attach import Classifier
+
+Check = dict[str, str]
+"""``name`` of a check that passed, and ``detail``: what was found, in words."""
+
+
+def _shown(names: list[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def check_targets(classifier: Classifier) -> Check:
+    """Check that just the intended modules carry an adapter, alike in every layer.
+
+    Raises:
+        CheckFailed: a module lacks one, or has one that was not asked for.
+    """
+    adapted = classifier.adapted_modules()
+    if classifier.method.adapter is None:
+        return {"name": "targets", "detail": "no adapter, as declared"}
+    if classifier.intended is not None:
+        missing = sorted(set(classifier.intended) - set(adapted))
+        extra = sorted(set(adapted) - set(classifier.intended))
+        if missing or extra:
+            raise CheckFailed(
+                f"targets: {len(missing)} intended modules have no adapter "
+                f"({_shown(missing) or 'none'}) and {len(extra)} others have one "
+                f"({_shown(extra) or 'none'})"
+            )
+    if not adapted:
+        raise CheckFailed("targets: the adapter was attached to no module at all")
+    by_layer: dict[str, set[str]] = defaultdict(set)
+    for name in adapted:
+        layer = next((part for part in name.split(".") if part.isdigit()), "outside the layers")
+        by_layer[layer].add(name.split(f".{layer}.")[-1])
+    kinds = next(iter(by_layer.values()))
+    for layer, found in by_layer.items():
+        if found != kinds:
+            raise CheckFailed(f"targets: layer {layer} has {sorted(found)}, not {sorted(kinds)}")
+    if len(by_layer) != _layers(classifier.model):
+        raise CheckFailed(
+            f"targets: {len(by_layer)} of {_layers(classifier.model)} layers carry an adapter"
+        )
+    detail = f"{len(adapted)} modules in {len(by_layer)} layers: {', '.join(sorted(kinds))}"
+    return {"name": "targets", "detail": detail}
+
+
+def _layers(model: nn.Module) -> int:
+    config = model.config
+    return int(config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
+
+
+def check_head(classifier: Classifier) -> Check:
+    """Check that the head is in full precision and is trained.
+
+    Raises:
+        CheckFailed: a part of the head is missing, quantised or frozen.
+    """
+    head = {n: p for n, p in classifier.parameters().items() if classifier.in_head(n)}
+    if not head:
+        raise CheckFailed(f"head: no module named {' or '.join(classifier.architecture.head)}")
+    for name, parameter in head.items():
+        if parameter.dtype != torch.float32:
+            raise CheckFailed(f"head: {name} is {parameter.dtype}, not 32 bits: it was quantised")
+        if not parameter.requires_grad:
+            raise CheckFailed(f"head: {name} is frozen, so the fresh head would stay random")
+    return {"name": "head", "detail": f"{len(head)} tensors, 32 bits, trained"}
+
+
+def _digest(tensor: torch.Tensor) -> bytes:
+    raw = tensor.detach().contiguous().view(-1).view(torch.uint8).cpu().numpy()
+    return hashlib.sha256(raw).digest()
+
+
+class WeightWatch:
+    """Knows every weight as it was before training, to the bit."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+        self._before = self._digests()
+
+    def _digests(self) -> Mapping[str, bytes]:
+        return {name: _digest(p) for name, p in self._classifier.parameters().items()}
+
+    def check(self) -> list[Check]:
+        """Check that frozen weights are as they were and that trained ones moved.
+
+        Of an adapter every module must have moved, of the head and of Full's backbone every
+        tensor but those that no gradient can reach (a module's share is looked at, not each
+        number).
+
+        Raises:
+            CheckFailed: a frozen weight changed or a trained one did not.
+        """
+        parameters = self._classifier.parameters()
+        after = self._digests()
+        moved = {name for name in parameters if after[name] != self._before[name]}
+        frozen = [name for name, p in parameters.items() if not p.requires_grad]
+        changed = sorted(moved.intersection(frozen))
+        if changed:
+            raise CheckFailed(f"frozen weights: {len(changed)} changed: {_shown(changed)}")
+        groups: dict[str, list[str]] = defaultdict(list)
+        for name, parameter in parameters.items():
+            if parameter.requires_grad:
+                groups[self._group(name)].append(name)
+        still = sorted(group for group, names in groups.items() if moved.isdisjoint(names))
+        if still:
+            raise CheckFailed(f"trained weights: {len(still)} did not move: {_shown(still)}")
+        return [
+            {"name": "frozen weights", "detail": f"{len(frozen)} tensors unchanged to the bit"},
+            {"name": "trained weights", "detail": f"all {len(groups)} trained modules moved"},
+        ]
+
+    def _group(self, name: str) -> str:
+        """Return the module that must move: an adapted one holds several of the method's tensors."""
+        is_adapter = self._classifier.method.trains is Trains.ADAPTER
+        if is_adapter and not self._classifier.in_head(name):
+            for module in self._classifier.adapted_modules():
+                if f"{module}." in name:
+                    return module
+        return name.rpartition(".")[0]
+
+
+def check_reload(expected: torch.Tensor, reloaded: torch.Tensor) -> Check:
+    """Check that the saved model, loaded onto a fresh backbone, gives equal logits.
+
+    Raises:
+        CheckFailed: a logit differs by a single bit.
+    """
+    if not torch.equal(expected, reloaded):
+        apart = (expected - reloaded).abs().max().item()
+        raise CheckFailed(f"reload: the saved model's logits differ by up to {apart:.3g}")
+    return {"name": "reload", "detail": f"{expected.numel()} logits equal to the bit"}

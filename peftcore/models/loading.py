@@ -1,0 +1,141 @@
+"""Load a backbone as a classifier with a fresh head, in full precision or in 4 bits."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import bitsandbytes
+import torch
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from peftcore.methods import Quantisation
+from peftcore.models.architectures import architecture_of
+from peftcore.models.backbones import read_config
+from peftcore.scenarios import Precision
+from peftcore.trials import Source, Trial, Weights
+
+DTYPES = {
+    Precision.FP32: torch.float32,
+    Precision.BF16: torch.bfloat16,
+    Precision.FP16: torch.float16,
+}
+
+
+def classifier_config(source: Source, *, labels: int, dropout: float | None) -> PretrainedConfig:
+    """Return the backbone's configuration as a classifier with this many labels.
+
+    Args:
+        source: the backbone.
+        labels: how many classes the head tells apart.
+        dropout: takes the place of every dropout probability of the backbone, unless ``None``.
+    """
+    content = read_config(source)
+    # Remote code is never run; a config that asks for it is read as its plain model type.
+    content.pop("auto_map", None)
+    config = AutoConfig.for_model(content.pop("model_type"), **content)
+    config.num_labels = labels
+    if dropout is not None:
+        for name, value in list(vars(config).items()):
+            is_probability = value is None or isinstance(value, int | float)
+            if "dropout" in name and is_probability and not isinstance(value, bool):
+                setattr(config, name, dropout)
+    return config
+
+
+def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a backbone, or the one that stands in for it."""
+    folder = source.tokenizer_path or source.path
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True
+    )
+    return tokenizer
+
+
+@contextmanager
+def weights_folder(trial: Trial, config: PretrainedConfig) -> Iterator[Path]:
+    """Give a folder that holds the backbone's weights while the block runs.
+
+    Random weights are written to a scratch folder first, so that every later step, quantisation
+    and the check that a saved adapter reloads included, is the same for both.
+    """
+    if trial.weights is Weights.PRETRAINED:
+        assert trial.backbone.path is not None, "a pretrained backbone always has a folder"
+        yield Path(trial.backbone.path)
+        return
+    with tempfile.TemporaryDirectory(prefix="peftcore-") as folder:
+        transformers.set_seed(trial.seed)
+        model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+        model.save_pretrained(folder)
+        del model
+        yield Path(folder)
+
+
+def load_classifier(
+    folder: Path,
+    config: PretrainedConfig,
+    *,
+    seed: int,
+    quantisation: Quantisation | None,
+    precision: Precision,
+    device: torch.device,
+) -> PreTrainedModel:
+    """Return the classifier on ``device``, its head drawn from ``seed``.
+
+    Args:
+        folder: with ``model.safetensors``.
+        config: from :func:`classifier_config`.
+        seed: draws the fresh head.
+        quantisation: how the backbone's linear layers are stored, ``None`` for 32 bits; the head
+            is never quantised.
+        precision: the number format that quantised weights are multiplied in.
+        device: where the model goes.
+    """
+    options: dict[str, Any] = {}
+    if quantisation is not None:
+        architecture = architecture_of(config.model_type)
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=quantisation.data_type,
+            bnb_4bit_use_double_quant=quantisation.double,
+            bnb_4bit_compute_dtype=DTYPES[precision],
+            # The automatic list misses an encoder's head: its last parameter is a bias.
+            llm_int8_skip_modules=[*architecture.head, *architecture.full_precision],
+        )
+    transformers.set_seed(seed)
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+        folder,
+        config=config,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        dtype=torch.float32,
+        device_map={"": device},
+        **options,
+    )
+    _keep_training_kernels(model)
+    return model
+
+
+def _keep_training_kernels(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights at the first evaluation.
+
+    On a CPU with AVX512-bf16 it would do so, its scales rounded to 16 bits, for a kernel without a
+    gradient; training after that evaluation would go on without the gradient through those layers,
+    and without a word (bitsandbytes 0.50.2, ``Linear4bit.forward``).
+    """
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
