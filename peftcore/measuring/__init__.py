@@ -1,0 +1,1 @@
+"""Time and memory by phase, and the environment they were taken in."""

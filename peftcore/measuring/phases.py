@@ -1,0 +1,83 @@
+"""What each phase of a trial takes: wall time, processor time and peak memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from peftcore.measuring.memory import MemoryMeter, Peak
+
+
+@dataclass
+class _Tally:
+    """What a phase has taken so far; a phase may be entered several times."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_bytes: int | None = None
+    peak_reserved_bytes: int | None = None
+
+    def add(self, seconds: float, cpu_seconds: float, peak: Peak) -> None:
+        self.seconds += seconds
+        self.cpu_seconds += cpu_seconds
+        self.peak_bytes = _larger(self.peak_bytes, peak.used_bytes)
+        self.peak_reserved_bytes = _larger(self.peak_reserved_bytes, peak.reserved_bytes)
+
+
+def _larger(left: int | None, right: int | None) -> int | None:
+    known = [value for value in (left, right) if value is not None]
+    return max(known, default=None)
+
+
+class Phases:
+    """Clocks and memory peaks of named phases.
+
+    Entering a phase inside another pauses the outer one: an evaluation at the end of each epoch
+    counts towards ``evaluate`` and not towards ``train``. Every time is monotonic and taken after
+    the accelerator has finished what was asked of it.
+    """
+
+    def __init__(self, memory: MemoryMeter, synchronise: Callable[[], None]) -> None:
+        self._memory = memory
+        self._synchronise = synchronise
+        self._tallies: dict[str, _Tally] = {}
+        self._open: list[str] = []
+        self._began = (0.0, 0.0)
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        """Count what happens inside towards the phase ``name``."""
+        if self._open:
+            self._stop()
+        self._open.append(name)
+        self._start()
+        try:
+            yield
+        finally:
+            self._stop()
+            self._open.pop()
+            if self._open:
+                self._start()
+
+    def __getitem__(self, name: str) -> _Tally:
+        """Return what the phase ``name`` has taken so far."""
+        return self._tallies[name]
+
+    def items(self) -> Iterator[tuple[str, _Tally]]:
+        """Yield each phase's name and what it took, in the order they first began."""
+        yield from self._tallies.items()
+
+    def _start(self) -> None:
+        self._tallies.setdefault(self._open[-1], _Tally())
+        self._synchronise()
+        self._memory.reset()
+        self._began = (time.perf_counter(), time.process_time())
+
+    def _stop(self) -> None:
+        self._synchronise()
+        seconds, cpu_seconds = time.perf_counter(), time.process_time()
+        self._tallies[self._open[-1]].add(
+            seconds - self._began[0], cpu_seconds - self._began[1], self._memory.peak()
+        )

@@ -1,0 +1,1 @@
+"""Run one trial: load, attach, check, warm up, train, evaluate, save."""

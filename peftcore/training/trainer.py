@@ -1,0 +1,190 @@
+"""The engine ``trainer``: the same trial through transformers' Trainer, as a user would write it.
+
+It is the reference for correctness and speed, with Trainer's own defaults and nothing slowed. Two
+things are ours, because without them the trials could not be compared: the order of the examples,
+and the stopwatch.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from peftcore.data.batches import Tokenised, collate, training_order
+from peftcore.measuring.phases import Phases
+from peftcore.scenarios import Precision, Recipe
+from peftcore.training.evaluating import Evaluator
+from peftcore.training.observing import LossWatch, Observer, StepClock, TrainingLog
+
+
+def train(
+    model: nn.Module,
+    examples: Tokenised,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: torch.device,
+    evaluator: Evaluator,
+    phases: Phases,
+    observe: Observer,
+) -> TrainingLog:
+    """Train ``model`` in place with Trainer; same parameters and result as the project's loop.
+
+    Raises:
+        LossNotFinite: the loss became NaN or infinite.
+    """
+    steps_per_epoch = math.ceil(len(examples) / recipe.batch_size)
+    log = TrainingLog()
+    watch = LossWatch(recipe.epochs * steps_per_epoch, steps_per_epoch, observe)
+    with tempfile.TemporaryDirectory(prefix="peftcore-") as scratch:
+        arguments = TrainingArguments(
+            output_dir=scratch,
+            num_train_epochs=recipe.epochs,
+            per_device_train_batch_size=recipe.batch_size,
+            per_device_eval_batch_size=recipe.eval_batch_size,
+            learning_rate=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            max_grad_norm=recipe.max_gradient_norm,
+            bf16=recipe.precision is Precision.BF16,
+            fp16=recipe.precision is Precision.FP16,
+            seed=seed,
+            use_cpu=device.type == "cpu",
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+        )
+        trainer = _Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=_Positions(len(examples)),
+            data_collator=_Collator(examples),
+            sampler=_FixedOrder(len(examples), seed),
+            watch=watch,
+        )
+        held_out = _Positions(len(evaluator.examples))
+        trainer.add_callback(
+            _Stopwatch(trainer, held_out, evaluator, phases, observe, log, StepClock(device))
+        )
+        with phases.measure("train"):
+            trainer.train()
+            watch.fetch()
+    log.losses = watch.losses
+    return log
+
+
+class _Positions(Dataset[int]):
+    """The positions of a set of examples: the collator looks the examples up."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, position: int) -> int:
+        return position
+
+
+class _Collator:
+    """Pads a batch to its longest example, as ``DataCollatorWithPadding`` does."""
+
+    def __init__(self, examples: Tokenised) -> None:
+        self._examples = examples
+
+    def __call__(self, positions: Sequence[int]) -> dict[str, torch.Tensor]:
+        batch = collate(self._examples, positions)
+        return {
+            "input_ids": batch.input_ids,
+            "attention_mask": batch.attention_mask,
+            "labels": batch.labels,
+        }
+
+
+class _FixedOrder(Sampler[int]):
+    """The same order of examples as the project's own loop; accelerate sets the epoch."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self._length = length
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the epoch, counted from 0, whose order comes next."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(training_order(self._length, seed=self._seed, epoch=self._epoch))
+
+
+class _Trainer(Trainer):
+    """Trainer with our order of examples, that keeps the loss of each step."""
+
+    def __init__(self, *, sampler: _FixedOrder, watch: LossWatch, **options: Any) -> None:
+        super().__init__(**options)
+        self._sampler = sampler
+        self._watch = watch
+
+    def get_train_dataloader(self) -> DataLoader[int]:
+        loader = DataLoader(
+            self.train_dataset,
+            batch_size=self.args.train_batch_size,
+            sampler=self._sampler,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.device.type == "cuda",
+        )
+        prepared: DataLoader[int] = self.accelerator.prepare(loader)
+        return prepared
+
+    def compute_loss(self, model: nn.Module, *inputs: Any, **options: Any) -> Any:
+        result = super().compute_loss(model, *inputs, **options)
+        if model.training:
+            self._watch.saw((result[0] if isinstance(result, tuple) else result).detach())
+        return result
+
+
+class _Stopwatch(TrainerCallback):  # type: ignore[misc]  # transformers leaves it untyped
+    """Marks each step, and stops the training clock while an epoch's evaluation runs."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        held_out: _Positions,
+        evaluator: Evaluator,
+        phases: Phases,
+        observe: Observer,
+        log: TrainingLog,
+        clock: StepClock,
+    ) -> None:
+        self._trainer = trainer
+        self._held_out = held_out
+        self._evaluator = evaluator
+        self._phases = phases
+        self._observe = observe
+        self._log = log
+        self._clock = clock
+
+    def on_epoch_begin(self, *_: Any, **__: Any) -> None:
+        self._clock.restart()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self._clock.tick()
+
+    def on_epoch_end(self, *_: Any, **__: Any) -> None:
+        self._log.step_seconds += self._clock.seconds()
+        with self._phases.measure("evaluate"):
+            self._observe({"phase": "evaluate", "epoch": len(self._log.epoch_accuracies) + 1})
+            self._trainer.data_collator = _Collator(self._evaluator.examples)
+            logits = self._trainer.predict(self._held_out).predictions
+        self._log.predictions = [int(label) for label in np.argmax(logits, axis=-1)]
+        self._log.epoch_accuracies.append(self._evaluator.accuracy(self._log.predictions))

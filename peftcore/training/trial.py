@@ -1,0 +1,247 @@
+"""One trial from end to end, in the process that calls it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch.nn.functional import cross_entropy
+
+from peftcore.data.batches import Tokenised, batches, tokenise
+from peftcore.data.examples import Examples, draw
+from peftcore.data.sources import read_data
+from peftcore.measuring.memory import ResidentMemory, memory_meter, process_bytes
+from peftcore.measuring.phases import Phases
+from peftcore.methods import Trains
+from peftcore.models.attach import Classifier, attach, count_parameters
+from peftcore.models.checks import (
+    WeightWatch,
+    check_head,
+    check_reload,
+    check_targets,
+)
+from peftcore.models.loading import (
+    classifier_config,
+    load_classifier,
+    load_tokenizer,
+    weights_folder,
+)
+from peftcore.models.saving import load_trained, save_trained
+from peftcore.training import loop, trainer
+from peftcore.training.bag_of_words import fit_bag_of_words
+from peftcore.training.evaluating import Evaluator, autocast, logits_of
+from peftcore.training.observing import Observer, TrainingLog
+from peftcore.trials import Engine, Trial
+
+WARM_UP_BATCHES = 2
+
+ENGINES: Mapping[Engine, Callable[..., TrainingLog]] = {
+    Engine.PEFTCORE: loop.train,
+    Engine.TRAINER: trainer.train,
+}
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a trial that went well leaves: its numbers and its answers.
+
+    Attributes:
+        measurement: the ``measurement`` part of the record, as plain JSON values.
+        predictions: the predicted label of each evaluated example.
+        labels: the true label of each.
+    """
+
+    measurement: dict[str, Any]
+    predictions: list[int]
+    labels: list[int]
+
+
+def run_trial(trial: Trial, observe: Observer) -> TrialResult:
+    """Run ``trial`` and return what came of it.
+
+    Args:
+        trial: what to run; its backbone and data were located on this machine.
+        observe: told of each phase as it begins and of progress in training.
+
+    Raises:
+        CheckFailed: the trial did not do what its method says.
+        LossNotFinite: the training loss became NaN or infinite.
+    """
+    if trial.method.trains is Trains.BAG_OF_WORDS:
+        return _run_bag_of_words(trial, observe)
+    return _run_classifier(trial, observe)
+
+
+def pick_device() -> torch.device:
+    """Return the first visible CUDA device, or the CPU."""
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def _run_bag_of_words(trial: Trial, observe: Observer) -> TrialResult:
+    phases = Phases(ResidentMemory(), synchronise=lambda: None)
+    observe({"phase": "load"})
+    with phases.measure("load"):
+        train, test = draw(read_data(trial.data, trial.task), trial.task, trial.seed)
+    observe({"phase": "train"})
+    with phases.measure("train"):
+        fitted = fit_bag_of_words(train, seed=trial.seed)
+    observe({"phase": "evaluate"})
+    with phases.measure("evaluate"):
+        predictions = fitted.predict(test)
+    right = sum(guess == label for guess, label in zip(predictions, test.labels, strict=True))
+    parameters = fitted.parameters()
+    measurement = {
+        "accuracy": right / len(test),
+        "total_parameters": parameters,
+        "trainable_parameters": parameters,
+        **_costs(phases, evaluations=1),
+        **_about_the_test_set(test),
+    }
+    return TrialResult(measurement, predictions, list(test.labels))
+
+
+def _run_classifier(trial: Trial, observe: Observer) -> TrialResult:
+    device = pick_device()
+    phases = Phases(
+        memory_meter(device),
+        synchronise=torch.cuda.synchronize if device.type == "cuda" else lambda: None,
+    )
+    recipe, task, method = trial.recipe, trial.task, trial.method
+    config = classifier_config(trial.backbone, labels=task.labels, dropout=recipe.dropout)
+
+    def load_backbone() -> transformers.PreTrainedModel:
+        return load_classifier(
+            folder,
+            config,
+            seed=trial.seed,
+            quantisation=method.quantisation,
+            precision=recipe.precision,
+            device=device,
+        )
+
+    observe({"phase": "load"})
+    with phases.measure("load"):
+        train_examples, test_examples = draw(read_data(trial.data, task), task, trial.seed)
+        tokenizer = load_tokenizer(trial.backbone)
+    with weights_folder(trial, config) as folder:
+        with phases.measure("load"):
+            train, test = (
+                tokenise(
+                    examples,
+                    tokenizer,
+                    max_length=task.max_length,
+                    vocabulary=config.vocab_size,
+                    pad_id=config.pad_token_id or 0,
+                )
+                for examples in (train_examples, test_examples)
+            )
+            backbone = load_backbone()
+        observe({"phase": "attach"})
+        with phases.measure("attach"):
+            classifier = attach(backbone, method, seed=trial.seed, dropout=recipe.dropout)
+        with phases.measure("check"):
+            checks = [check_targets(classifier), check_head(classifier)]
+            watch = WeightWatch(classifier)
+        observe({"phase": "warm up"})
+        with phases.measure("warm up"):
+            warm_up(classifier, train, trial, device)
+        evaluator = Evaluator(test, recipe.eval_batch_size, recipe.precision, device)
+        transformers.set_seed(trial.seed)
+        log = ENGINES[trial.engine](
+            classifier.model,
+            train,
+            recipe,
+            seed=trial.seed,
+            device=device,
+            evaluator=evaluator,
+            phases=phases,
+            observe=observe,
+        )
+        driver_bytes = process_bytes(device)
+        observe({"phase": "save"})
+        with phases.measure("check"):
+            checks += watch.check()
+        counts = count_parameters(classifier)
+        logits = evaluator.probe(classifier.model)
+        with tempfile.TemporaryDirectory(prefix="peftcore-") as saved:
+            with phases.measure("save"):
+                file_bytes = save_trained(classifier, Path(saved))
+            classifier.model.cpu()
+            with phases.measure("reload"):
+                reloaded = load_trained(classifier, load_backbone(), Path(saved))
+                checks.append(check_reload(logits, evaluator.probe(reloaded)))
+    measurement = {
+        "accuracy": log.epoch_accuracies[-1],
+        "step_seconds": log.median_step_seconds(),
+        "peak_process_bytes": driver_bytes,
+        "total_parameters": counts.total,
+        "trainable_parameters": counts.trainable,
+        "head_parameters": counts.head,
+        "adapter_parameters": counts.adapter,
+        "adapter_file_bytes": file_bytes,
+        "losses": [[step, loss] for step, loss in enumerate(log.losses, start=1)],
+        "epoch_accuracies": [[epoch, a] for epoch, a in enumerate(log.epoch_accuracies, start=1)],
+        "train_tokens": recipe.epochs * train.tokens(),
+        "checks": checks,
+        **_costs(phases, evaluations=recipe.epochs),
+        **_about_the_test_set(test_examples),
+    }
+    return TrialResult(measurement, log.predictions, list(test.labels))
+
+
+def warm_up(
+    classifier: Classifier, examples: Tokenised, trial: Trial, device: torch.device
+) -> None:
+    """Run a few batches forward and backward, so that no library starts up on the clock.
+
+    It updates no weight and leaves no gradient; the caller seeds the generators afterwards.
+    """
+    recipe = trial.recipe
+    order = range(min(len(examples), WARM_UP_BATCHES * recipe.batch_size))
+    classifier.model.train()
+    for batch in batches(examples, order, recipe.batch_size):
+        on_device = batch.to(device)
+        with autocast(device, recipe.precision):
+            logits = logits_of(classifier.model, on_device)
+        cross_entropy(logits.float(), on_device.labels).backward()
+    classifier.model.zero_grad(set_to_none=True)
+
+
+def _costs(phases: Phases, *, evaluations: int) -> dict[str, Any]:
+    """Return what the phases took, as keys of the measurement."""
+    training = phases["train"]
+    return {
+        "train_seconds": training.seconds,
+        "train_cpu_seconds": training.cpu_seconds,
+        "eval_seconds": phases["evaluate"].seconds / evaluations,
+        "peak_bytes": training.peak_bytes,
+        "peak_reserved_bytes": training.peak_reserved_bytes,
+        "phases": {
+            name: {
+                "seconds": tally.seconds,
+                "cpu_seconds": tally.cpu_seconds,
+                "peak_bytes": tally.peak_bytes,
+            }
+            for name, tally in phases.items()
+        },
+    }
+
+
+def _about_the_test_set(examples: Examples) -> dict[str, Any]:
+    return {
+        "evaluated_examples": len(examples),
+        "majority_share": examples.majority_share(),
+    }
+
+
+def quiet_libraries() -> None:
+    """Keep progress bars and load reports of transformers out of the trial's output."""
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
