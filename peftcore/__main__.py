@@ -1,0 +1,274 @@
+"""The command line: ``peftcore``, or ``python -m peftcore``."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from tabulate import tabulate
+
+from peftcore.errors import PeftcoreError, StoreError, UsageError
+from peftcore.methods import METHODS
+from peftcore.running.planning import Selection, parse_methods, plan
+from peftcore.running.progress import ProgressDisplay
+from peftcore.scenarios import DEFAULT_SCENARIO, SCENARIOS
+from peftcore.trials import Engine, Outcome, Weights
+
+DEFAULT_STORE = Path(".peftcore")
+DEFAULT_REPORTS = Path("reports")
+
+EXIT_NOT_OK = 1
+EXIT_USAGE = 2
+EXIT_MISSING = 3
+
+
+def _told(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn peftcore's errors into one sentence on standard error and the exit code they stand for."""
+
+    @functools.wraps(command)
+    def wrapped(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except PeftcoreError as error:
+            code = {UsageError: EXIT_USAGE, StoreError: EXIT_MISSING}.get(type(error), EXIT_NOT_OK)
+            click.echo(f"peftcore: {error}", err=True)
+            sys.exit(code)
+
+    return wrapped
+
+
+_json_option = click.option(
+    "--json", "json_file", metavar="FILE", help="Write JSON to FILE; '-' is standard output."
+)
+_store_option = click.option(
+    "--store",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_STORE,
+    show_default=True,
+    help="Folder of the store.",
+)
+
+
+def _write_json(content: Any, file: str | None) -> bool:
+    """Write JSON where it was asked for; return whether that is standard output."""
+    if file is None:
+        return False
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    if file == "-":
+        click.echo(text)
+        return True
+    try:
+        Path(file).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--json {file} can't be written: {error.strerror}") from None
+    return False
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="peftcore")
+def main() -> None:
+    """Compare fine-tuning methods on equal terms, and say how sure the answer is."""
+
+
+@main.command()
+@click.option("--scenario", default=DEFAULT_SCENARIO, show_default=True, help="Where to compare.")
+@click.option("--method", required=True, help="Method to run, by its slug.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Default: the scenario's first.")
+@click.option("--model", metavar="ID-OR-PATH", help="Another backbone in the scenario's place.")
+@click.option("--data", metavar="ID-OR-PATH", help="Another data set in the scenario's place.")
+@click.option("--weights", default="pretrained", show_default=True, help="pretrained or random.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override one field; repeatable."
+)
+@click.option("--engine", default="peftcore", show_default=True, help="peftcore or trainer.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS")
+@click.option("--fresh", is_flag=True, help="Run again what the store already has.")
+@_store_option
+@_json_option
+@_told
+def run(
+    scenario: str,
+    method: str,
+    seed: int | None,
+    model: str | None,
+    data: str | None,
+    weights: str,
+    settings: tuple[str, ...],
+    engine: str,
+    timeout: float | None,
+    fresh: bool,
+    store: Path,
+    json_file: str | None,
+) -> None:
+    """Run one trial and print its record; progress goes to standard error."""
+    from peftcore.results.collecting import run_and_store, stored_record
+    from peftcore.results.store import Store
+
+    selection = Selection(
+        scenario=scenario,
+        methods=parse_methods(method),
+        seeds=None if seed is None else (seed,),
+        model=model,
+        data=data,
+        weights=_member(Weights, weights, "--weights"),
+        settings=settings,
+        engine=_member(Engine, engine, "--engine"),
+    )
+    trials = plan(dataclasses.replace(selection, seeds=selection.find_seeds()[:1]))
+    if len(trials) != 1:
+        raise UsageError(f"--method {method} names {len(trials)} methods: run takes one")
+    trial = trials[0]
+    with Store(store) as opened:
+        record = None if fresh else stored_record(trial, opened)
+        if record is not None:
+            click.echo(f"{trial.id}: reused from {opened.path}", err=True)
+        else:
+            display = ProgressDisplay(sys.stderr)
+            record = run_and_store(
+                trial,
+                opened,
+                timeout_seconds=timeout,
+                progress=lambda event: display.show(trial.label, event),
+            )
+            display.done(trial.label, record.summary())
+    if not _write_json(record.to_json(), json_file):
+        click.echo(record.to_line() if json_file is None else record.summary())
+    if record.outcome is not Outcome.OK:
+        sys.exit(EXIT_NOT_OK)
+
+
+@main.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@_store_option
+@_told
+def import_records(file: Path, store: Path) -> None:
+    """Put exported records (records.jsonl) back into a store."""
+    from peftcore.results.records import read_records
+    from peftcore.results.store import Store
+
+    # Read to the end before the store is touched: a broken file must not leave half of itself.
+    records = list(read_records(file))
+    if not records:
+        raise UsageError(f"{file} holds no record")
+    with Store(store) as opened:
+        for record in records:
+            opened.commit(record)
+        click.echo(f"{len(records)} records from {file} are in {opened.path}", err=True)
+
+
+@main.command()
+@_store_option
+@click.option("--scenario", help="Only this scenario; default: each that the store has.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_REPORTS,
+    show_default=True,
+    help="Folder of the reports; each scenario gets one of its name in it.",
+)
+@_told
+def report(store: Path, scenario: str | None, out: Path) -> None:
+    """Render reports again from stored records; needs neither a GPU nor torch."""
+    from peftcore.report.render import write_report
+    from peftcore.results.selecting import newest_settings
+    from peftcore.results.store import Store
+
+    with Store(store) as opened:
+        groups = newest_settings(opened.records(scenario))
+    if not groups:
+        wanted = f" of scenario {scenario!r}" if scenario else ""
+        raise UsageError(f"{store} holds no record{wanted}: run one first, or import some")
+    for name, records in groups.items():
+        path = write_report(records, out / name)
+        click.echo(f"{path}: {len(records)} records", err=True)
+
+
+@main.command()
+@_json_option
+@_told
+def methods(json_file: str | None) -> None:
+    """List the methods that can be compared."""
+    content = [
+        {
+            "slug": method.slug,
+            "name": method.name,
+            "summary": method.summary,
+            "paper": method.paper,
+            "reference": method.reference,
+            "hyperparameters": method.hyperparameters(),
+        }
+        for method in METHODS
+    ]
+    if not _write_json(content, json_file):
+        rows = [
+            [method.slug, method.name, method.summary, method.paper or "—"] for method in METHODS
+        ]
+        click.echo(tabulate(rows, headers=["slug", "name", "what it does", "paper"]))
+
+
+@main.command()
+@_json_option
+@_told
+def scenarios(json_file: str | None) -> None:
+    """List the scenarios in which methods are compared."""
+    content = [scenario.describe() for scenario in SCENARIOS]
+    if not _write_json(content, json_file):
+        rows = [
+            [
+                scenario.name,
+                scenario.title,
+                scenario.backbone,
+                scenario.data,
+                f"{scenario.task.train_examples:,} / {scenario.task.test_examples:,}",
+                scenario.task.max_length,
+                scenario.recipe.epochs,
+                str(scenario.recipe.precision),
+                "yes" if scenario.gpu else "no",
+            ]
+            for scenario in SCENARIOS
+        ]
+        headers = [
+            "name",
+            "what it is",
+            "backbone",
+            "data",
+            "train / test",
+            "tokens",
+            "epochs",
+            "precision",
+            "needs a GPU",
+        ]
+        click.echo(tabulate(rows, headers=headers))
+
+
+@main.command()
+@_json_option
+@_told
+def doctor(json_file: str | None) -> None:
+    """Say what this machine can run, and what is missing, in words."""
+    from peftcore.diagnosis import examine
+
+    findings = examine()
+    if not _write_json([dataclasses.asdict(finding) for finding in findings], json_file):
+        for finding in findings:
+            click.echo(f"{'ok     ' if finding.ok else 'missing'}  {finding.words}")
+
+
+def _member(kind: Any, value: str, where: str) -> Any:
+    """Return the member of an enumeration that an option names."""
+    from peftcore.errors import unknown
+
+    known = [str(member) for member in kind]
+    if value.lower() not in known:
+        raise unknown(f"value for {where}", value, known)
+    return kind(value.lower())
+
+
+if __name__ == "__main__":
+    main()

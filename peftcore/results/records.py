@@ -1,0 +1,272 @@
+"""What is kept of one trial, and its form as JSON.
+
+History of the format:
+
+1. The first: ``schema``, ``outcome``, ``error``, ``trial``, ``measurement``, ``environment`` and
+   ``predictions``. Keys may be added within a version; renaming or removing one makes a new version.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peftcore.errors import StoreError, UsageError
+from peftcore.trials import Outcome
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseCost:
+    """What one phase of a trial took.
+
+    Attributes:
+        seconds: wall time, monotonic, synchronised with the accelerator at both ends.
+        cpu_seconds: processor time of the whole process, all threads together.
+        peak_bytes: the highest use of memory in the phase: allocated on the accelerator where the
+            trial ran on one, resident in the process otherwise; ``None`` where it can't be read.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """The raw numbers of one trial; ratios and percentages are derived, never stored.
+
+    Attributes:
+        accuracy: share of test examples that are right after the last epoch.
+        train_seconds: wall time of training, evaluation left out.
+        train_cpu_seconds: processor time of the same phase.
+        step_seconds: median wall time of a step, the first steps left out.
+        eval_seconds: wall time of the evaluation after the last epoch.
+        peak_bytes: peak memory of the train phase (see :class:`PhaseCost`).
+        peak_reserved_bytes: what the CUDA caching allocator held at its peak in that phase.
+        peak_process_bytes: what the driver counted for the process after that phase.
+        total_parameters: all parameters of the model, adapter and head included.
+        trainable_parameters: those that training changes.
+        head_parameters: those of the classification head.
+        adapter_parameters: those that the method added to the backbone.
+        adapter_file_bytes: size on disk of what must be kept besides the backbone.
+        losses: ``[step, loss]`` pairs, steps counted from 1.
+        epoch_accuracies: ``[epoch, accuracy]`` pairs on the evaluated examples.
+        evaluated_examples: how many examples accuracy is a share of.
+        majority_share: share of the most frequent label among them.
+        train_tokens: tokens read in training, padding left out.
+        phases: what each phase took, by its name.
+        checks: ``{"name", "detail"}`` of each check that was made and passed.
+    """
+
+    accuracy: float | None = None
+    train_seconds: float | None = None
+    train_cpu_seconds: float | None = None
+    step_seconds: float | None = None
+    eval_seconds: float | None = None
+    peak_bytes: int | None = None
+    peak_reserved_bytes: int | None = None
+    peak_process_bytes: int | None = None
+    total_parameters: int | None = None
+    trainable_parameters: int | None = None
+    head_parameters: int | None = None
+    adapter_parameters: int | None = None
+    adapter_file_bytes: int | None = None
+    losses: list[list[float]] = field(default_factory=list)
+    epoch_accuracies: list[list[float]] = field(default_factory=list)
+    evaluated_examples: int | None = None
+    majority_share: float | None = None
+    train_tokens: int | None = None
+    phases: dict[str, PhaseCost] = field(default_factory=dict)
+    checks: list[dict[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Measurement:
+        """Return the measurement that this JSON object holds; keys it does not know are left."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        values = {name: value for name, value in content.items() if name in known}
+        values["phases"] = {
+            name: PhaseCost(**cost) for name, cost in content.get("phases", {}).items()
+        }
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is kept of one trial.
+
+    Attributes:
+        trial: what identifies it (:meth:`peftcore.trials.Trial.describe`).
+        outcome: how it ended.
+        error: what went wrong, in words; ``None`` where nothing did.
+        measurement: its numbers; ``None`` unless it ended well.
+        environment: where it ran (:mod:`peftcore.measuring.environment`).
+        predictions: the predicted label of each test example, in the test set's order.
+        labels: the true label of each, in the same order.
+        created: when it ended, in UTC, ISO 8601.
+    """
+
+    trial: Mapping[str, Any]
+    outcome: Outcome
+    error: str | None = None
+    measurement: Measurement | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    predictions: tuple[int, ...] | None = None
+    labels: tuple[int, ...] | None = None
+    created: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The trial's id."""
+        return str(self.trial["id"])
+
+    @property
+    def method(self) -> str:
+        """The method's slug."""
+        return str(self.trial["method"])
+
+    @property
+    def scenario(self) -> str:
+        """The scenario's name."""
+        return str(self.trial["scenario"])
+
+    @property
+    def seed(self) -> int:
+        """The seed."""
+        return int(self.trial["seed"])
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the backbone's weights were pretrained, so that accuracy means something."""
+        return bool(self.trial["weights"] == "pretrained")
+
+    def summary(self) -> str:
+        """Return how the trial ended and its main numbers, in one line."""
+        if self.measurement is None or self.outcome is not Outcome.OK:
+            reason = (self.error or "").partition("\n")[0]
+            return f"{self.outcome}: {reason}" if reason else str(self.outcome)
+        parts = []
+        if self.pretrained and self.measurement.accuracy is not None:
+            parts.append(f"accuracy {self.measurement.accuracy:.4f}")
+        if self.measurement.train_seconds is not None:
+            parts.append(f"trained in {self.measurement.train_seconds:.1f} s")
+        if self.measurement.peak_bytes is not None:
+            parts.append(f"peak {self.measurement.peak_bytes / 1e6:,.0f} MB")
+        return ", ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return this record as JSON values.
+
+        Raises:
+            StoreError: a number is NaN or infinite.
+        """
+        content = {
+            "schema": SCHEMA_VERSION,
+            "outcome": str(self.outcome),
+            "error": self.error,
+            "trial": dict(self.trial),
+            "measurement": dataclasses.asdict(self.measurement) if self.measurement else None,
+            "environment": dict(self.environment),
+            "predictions": list(self.predictions) if self.predictions is not None else None,
+            "labels": list(self.labels) if self.labels is not None else None,
+            "created": self.created,
+        }
+        where = _not_finite(content)
+        if where is not None:
+            raise StoreError(f"the record of {self.id} holds a number that is not finite: {where}")
+        return content
+
+    def to_line(self) -> str:
+        """Return this record as one line of JSON, keys in a fixed order."""
+        return json.dumps(self.to_json(), sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, content: Any, *, where: str = "record") -> Record:
+        """Return the record that this JSON object holds.
+
+        Raises:
+            UsageError: it is not a record of a schema version that this release reads.
+        """
+        if not isinstance(content, Mapping) or "schema" not in content:
+            raise UsageError(f"{where} is no peftcore record: it has no 'schema'")
+        if content["schema"] != SCHEMA_VERSION:
+            raise UsageError(
+                f"{where} has schema version {content['schema']!r}: this release reads "
+                f"{SCHEMA_VERSION}; use the release that wrote it"
+            )
+        try:
+            trial = content["trial"]
+            for key in ("id", "method", "scenario", "seed", "weights", "setting_id"):
+                trial[key]
+            measurement = content["measurement"]
+            predictions, labels = content["predictions"], content.get("labels")
+            return cls(
+                trial=trial,
+                outcome=Outcome(content["outcome"]),
+                error=content["error"],
+                measurement=Measurement.from_json(measurement) if measurement else None,
+                environment=content["environment"],
+                predictions=None if predictions is None else tuple(predictions),
+                labels=None if labels is None else tuple(labels),
+                created=content.get("created"),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"{where} is no whole peftcore record: {error!r}") from None
+
+
+def checksum(line: str) -> str:
+    """Return the SHA-256 of one record's line, in hexadecimal."""
+    return hashlib.sha256(line.encode()).hexdigest()
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Yield the records of a JSON-lines file.
+
+    Raises:
+        UsageError: the file is missing or a line is no record; the message names the line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} can't be read as records: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            content = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UsageError(f"{where} is not JSON: {error.msg}") from None
+        yield Record.from_json(content, where=where)
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write records as JSON lines, one a trial, in place of what the file held."""
+    text = "".join(record.to_line() + "\n" for record in records)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(path.name + ".new")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(path)
+
+
+def _not_finite(value: Any, path: str = "") -> str | None:
+    """Return where in nested JSON values a float is NaN or infinite, or ``None``."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{path or 'value'} is {value}"
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    for key, inner in items:
+        found = _not_finite(inner, f"{path}.{key}" if path else str(key))
+        if found is not None:
+            return found
+    return None

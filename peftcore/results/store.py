@@ -1,0 +1,154 @@
+"""The store: every record that was committed, in one SQLite file.
+
+SQLite in WAL mode makes a commit atomic and lets several sessions write. A record is kept as the
+very line that ``records.jsonl`` would hold, with its SHA-256: SQLite checks its pages' structure,
+not what is in them.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from peftcore.errors import StoreError
+from peftcore.measuring.environment import environment_key
+from peftcore.results.records import SCHEMA_VERSION, Record, checksum
+from peftcore.trials import Outcome
+
+STORE_FILE = "store.sqlite3"
+_BUSY_SECONDS = 60.0
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS records (
+    trial_id TEXT NOT NULL,
+    environment_key TEXT NOT NULL,
+    scenario TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    record TEXT NOT NULL,
+    PRIMARY KEY (trial_id, environment_key)
+)
+"""
+
+_INSERT = """
+INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (trial_id, environment_key) DO UPDATE
+SET outcome = excluded.outcome, sha256 = excluded.sha256, record = excluded.record
+WHERE excluded.outcome != 'cancelled' OR records.outcome != 'ok'
+"""
+
+
+class Store:
+    """Committed records, one per trial and environment.
+
+    Args:
+        folder: where the store's file is; made if it is not there.
+
+    Raises:
+        StoreError: the file is no store, or one of another schema version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / STORE_FILE
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(
+                self.path, timeout=_BUSY_SECONDS, isolation_level=None
+            )
+            self._prepare()
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{self.path} can't be opened as a store: {error}") from None
+
+    def _prepare(self) -> None:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version not in (0, SCHEMA_VERSION):
+            raise StoreError(
+                f"{self.path} has schema version {version}, this release reads {SCHEMA_VERSION}: "
+                "use another --peft-store, or the release that wrote it"
+            )
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute(_TABLE)
+        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; a closed store can't be used any more."""
+        self._connection.close()
+
+    def commit(self, record: Record) -> None:
+        """Keep ``record`` in place of any other of the same trial and environment.
+
+        A cancelled trial says nothing, so it never takes the place of a record that ended well.
+
+        Raises:
+            StoreError: it holds a number that is not finite, or could not be written.
+        """
+        line = record.to_line()
+        row = (
+            record.id,
+            environment_key(record.environment),
+            record.scenario,
+            str(record.outcome),
+            checksum(line),
+            line,
+        )
+        with self._told(f"the record of {record.id} ({len(line)} bytes) could not be stored"):
+            self._connection.execute(_INSERT, row)
+
+    def find(self, trial_id: str, environment: str) -> Record | None:
+        """Return the good record of this trial in this environment, if there is one.
+
+        Args:
+            trial_id: the trial's id.
+            environment: from :func:`peftcore.measuring.environment.environment_key`.
+        """
+        query = (
+            "SELECT trial_id, sha256, record FROM records "
+            "WHERE trial_id = ? AND environment_key = ? AND outcome = ?"
+        )
+        for record in self._select(query, trial_id, environment, str(Outcome.OK)):
+            return record
+        return None
+
+    def records(self, scenario: str | None = None) -> list[Record]:
+        """Return all records, or those of one scenario, oldest first."""
+        query = "SELECT trial_id, sha256, record FROM records"
+        if scenario is None:
+            found = list(self._select(query))
+        else:
+            found = list(self._select(query + " WHERE scenario = ?", scenario))
+        return sorted(found, key=lambda record: record.created or "")
+
+    def _select(self, query: str, *values: str) -> Iterator[Record]:
+        with self._told("its records could not be read"):
+            rows = self._connection.execute(query, values).fetchall()
+        for trial_id, sha256, line in rows:
+            if checksum(line) != sha256:
+                raise StoreError(
+                    f"{self.path}: the record of {trial_id} is not what was written (its SHA-256 "
+                    "differs): move the file aside and import records.jsonl"
+                )
+            yield Record.from_json(json.loads(line), where=f"{self.path}, {trial_id}")
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Turn SQLite's errors into ours."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {what}: {error}") from None

@@ -1,0 +1,1 @@
+"""Where trials run: planned here, run in a child process each."""

@@ -1,0 +1,159 @@
+"""Run one trial in a child process of its own, and never wait for it for ever.
+
+A trial gets a fresh process so that no memory, no cache and no thread pool of one method reaches
+the next. The child reads its job from standard input and answers with JSON lines on standard
+output; when its input ends because the parent is gone, it ends too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from peftcore.trials import Outcome, Trial
+
+Progress = Callable[[Mapping[str, Any]], None]
+"""Gets each progress event of a trial: ``phase`` and, in training, ``step``, ``loss`` …"""
+
+_LAST_WORDS = 15
+"""Lines of a dead child's standard error that go into its record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChildReport:
+    """How a trial's process ended, and what it measured.
+
+    Attributes:
+        outcome: how the trial ended.
+        error: what went wrong, in words.
+        measurement: the ``measurement`` part of the record, as JSON values.
+        predictions: the predicted label of each test example.
+        labels: the true label of each.
+    """
+
+    outcome: Outcome
+    error: str | None = None
+    measurement: Mapping[str, Any] | None = None
+    predictions: tuple[int, ...] | None = None
+    labels: tuple[int, ...] | None = None
+
+
+def run_in_child(trial: Trial, *, timeout_seconds: float | None, progress: Progress) -> ChildReport:
+    """Run ``trial`` in a new process and return how it ended.
+
+    Args:
+        trial: what to run.
+        timeout_seconds: the longest it may take, from start to end; ``None`` for as long as it
+            takes.
+        progress: called with each progress event, in the calling thread.
+    """
+    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "peftcore.running.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            encoding="utf-8",
+            env=_child_environment(),
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            # A child that died at once breaks the pipe; how it ended is told below.
+            try:
+                child.stdin.write(json.dumps(trial.to_job()) + "\n")
+                child.stdin.flush()
+            except BrokenPipeError:
+                pass
+            report = _listen(child.stdout, deadline, progress)
+            if report is not None:
+                return report
+            if deadline is not None and time.monotonic() >= deadline:
+                return ChildReport(
+                    outcome=Outcome.TIMEOUT,
+                    error=f"stopped after {timeout_seconds:g} s, the longest a trial may take",
+                )
+            return ChildReport(outcome=Outcome.CRASHED, error=_how_it_died(child.wait(), errors))
+        finally:
+            child.kill()
+            child.wait()
+            child.stdout.close()
+            try:
+                child.stdin.close()
+            except BrokenPipeError:
+                pass
+
+
+def _child_environment() -> dict[str, str]:
+    """Return the child's environment: this peftcore, no hub, no forked tokenizer threads."""
+    package = str(Path(__file__).resolve().parents[2])
+    inherited = os.environ.get("PYTHONPATH")
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([package, inherited] if inherited else [package]),
+        # All it needs was located before it started.
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def _listen(
+    stream: IO[str], deadline: float | None, progress: Progress
+) -> ChildReport | None:
+    """Hand on events until the result comes; ``None`` when the stream or the time ends first."""
+    lines: queue.Queue[str | None] = queue.Queue()
+
+    def read() -> None:
+        for line in stream:
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            line = lines.get(timeout=left)
+        except queue.Empty:
+            return None
+        if line is None:
+            return None
+        event = json.loads(line)
+        if event.pop("event") == "result":
+            return _as_report(event)
+        progress(event)
+
+
+def _as_report(event: Mapping[str, Any]) -> ChildReport:
+    predictions, labels = event["predictions"], event["labels"]
+    return ChildReport(
+        outcome=Outcome(event["outcome"]),
+        error=event["error"],
+        measurement=event["measurement"],
+        predictions=None if predictions is None else tuple(predictions),
+        labels=None if labels is None else tuple(labels),
+    )
+
+
+def _how_it_died(status: int, errors: IO[str]) -> str:
+    errors.seek(0)
+    words = errors.read().strip().splitlines()[-_LAST_WORDS:]
+    if status < 0:
+        cause = f"the trial's process was killed by {signal.Signals(-status).name}"
+        if -status == signal.SIGKILL:
+            cause += " (often the system's own when memory runs out)"
+    else:
+        cause = f"the trial's process ended with status {status} and no result"
+    return "\n".join([cause, *words])
