@@ -107,8 +107,7 @@ def run(
     json_file: str | None,
 ) -> None:
     """Run one trial and print its record; progress goes to standard error."""
-    from peftcore.results.collecting import run_and_store, stored_record
-    from peftcore.results.store import Store
+    from peftcore.results.collecting import Collector
 
     selection = Selection(
         scenario=scenario,
@@ -124,21 +123,12 @@ def run(
     if len(trials) != 1:
         raise UsageError(f"--method {method} names {len(trials)} methods: run takes one")
     trial = trials[0]
-    with Store(store) as opened:
-        record = None if fresh else stored_record(trial, opened)
-        if record is not None:
-            click.echo(f"{trial.id}: reused from {opened.path}", err=True)
-        else:
-            display = ProgressDisplay(sys.stderr)
-            record = run_and_store(
-                trial,
-                opened,
-                timeout_seconds=timeout,
-                progress=lambda event: display.show(trial.label, event),
-            )
-            display.done(trial.label, record.summary())
+    collector = Collector(store, ProgressDisplay(sys.stderr), timeout, fresh)
+    record = collector.collect(trial)
+    if collector.reused:
+        click.echo(f"{trial.id}: reused from {store}", err=True)
     if not _write_json(record.to_json(), json_file):
-        click.echo(record.to_line() if json_file is None else record.summary())
+        click.echo(record.to_line())
     if record.outcome is not Outcome.OK:
         sys.exit(EXIT_NOT_OK)
 

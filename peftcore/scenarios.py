@@ -159,10 +159,10 @@ SCENARIOS: tuple[Scenario, ...] = (
         title="MiniLM on the embedded corpus",
         backbone="minilm",
         data="embedded",
-        task=Task(train_examples=800, test_examples=600, max_length=64),
+        task=Task(train_examples=600, test_examples=600, max_length=64),
         recipe=Recipe(epochs=2),
-        rates={"full": 2e-4, "lora": 2e-3, "qlora": 2e-3, "ia3": 2e-2, "head": 1e-2},
-        rates_origin="tuned per method",
+        rates={"full": 1e-4, "lora": 2e-3, "qlora": 2e-3, "ia3": 2e-2, "head": 3e-2},
+        rates_origin="chosen per method while the corpus was written",
         caveat="The embedded corpus is written by a grammar. It shows that the machinery works on "
         "this machine; nothing about the methods can be concluded from it.",
     ),

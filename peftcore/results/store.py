@@ -17,7 +17,6 @@ from types import TracebackType
 from peftcore.errors import StoreError
 from peftcore.measuring.environment import environment_key
 from peftcore.results.records import SCHEMA_VERSION, Record, checksum
-from peftcore.trials import Outcome
 
 STORE_FILE = "store.sqlite3"
 _BUSY_SECONDS = 60.0
@@ -111,7 +110,7 @@ class Store:
             self._connection.execute(_INSERT, row)
 
     def find(self, trial_id: str, environment: str) -> Record | None:
-        """Return the good record of this trial in this environment, if there is one.
+        """Return the record of this trial in this environment, whatever its outcome.
 
         Args:
             trial_id: the trial's id.
@@ -119,11 +118,9 @@ class Store:
         """
         query = (
             "SELECT trial_id, sha256, record FROM records "
-            "WHERE trial_id = ? AND environment_key = ? AND outcome = ?"
+            "WHERE trial_id = ? AND environment_key = ?"
         )
-        for record in self._select(query, trial_id, environment, str(Outcome.OK)):
-            return record
-        return None
+        return next(self._select(query, trial_id, environment), None)
 
     def records(self, scenario: str | None = None) -> list[Record]:
         """Return all records, or those of one scenario, oldest first."""
