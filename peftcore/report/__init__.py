@@ -1,0 +1,1 @@
+"""Reports: tables, figures and prose, all computed from stored records."""

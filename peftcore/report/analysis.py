@@ -1,0 +1,232 @@
+"""Prose: each sentence is computed from the records, and is left out where they can't carry it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from peftcore.report.markdown import escape, listed, signed
+from peftcore.report.metrics import (
+    ACCURACY,
+    FILE_SIZE,
+    GPU_MEMORY,
+    STEP_TIME,
+    TRAIN_TIME,
+    TRAINABLE_SHARE,
+    Metric,
+)
+from peftcore.report.pairing import PairedAccuracy, Standing
+from peftcore.report.summary import BASELINE, MethodSummary, Summary
+from peftcore.report.tables import p_value
+
+
+def against_full(summary: Summary) -> list[str]:
+    """Return a paragraph for each candidate on how it differs from Full."""
+    full = summary.find(BASELINE)
+    if full is None:
+        return ["Full fine-tuning has no result here, so nothing is measured against it."]
+    paragraphs = []
+    for method in summary.candidates:
+        if method is full or not method.finished:
+            continue
+        name = escape(method.name)
+        sentences = [
+            *accuracy_difference(summary, method, full),
+            *_trained_weights(method),
+            *_costs(summary, method, full),
+        ]
+        if sentences:
+            paragraphs.append(f"**{name}.** {' '.join(sentences)}")
+    return paragraphs or ["Nothing but Full has a result here, so there is nothing to compare."]
+
+
+def against_references(summary: Summary) -> list[str]:
+    """Return a paragraph for each reference row on which candidates beat it."""
+    paragraphs = []
+    for reference in summary.references:
+        accuracy = reference.mean(ACCURACY)
+        if accuracy is None:
+            continue
+        groups: dict[str, list[str]] = {}
+        for candidate in summary.candidates:
+            paired = summary.paired(candidate, reference)
+            if paired is not None:
+                gap = f"{escape(candidate.name)} ({signed(paired.mean_points, 2)})"
+                groups.setdefault(_group(paired), []).append(gap)
+        if not groups:
+            continue
+        found = "; ".join(
+            f"{text} {listed(names)}" for text, names in sorted(groups.items(), key=_group_order)
+        )
+        name = escape(reference.name)
+        paragraphs.append(
+            f"**{name}** reaches {ACCURACY.show(accuracy)}%. In points of accuracy, {found}."
+        )
+    return paragraphs
+
+
+_GROUPS = {
+    Standing.ABOVE: "beating it:",
+    Standing.OPEN: "not told apart from it on this test set:",
+    Standing.BELOW: "beaten by it:",
+    Standing.UNTESTED: "not tested against it for want of predictions:",
+}
+
+
+def _group(paired: PairedAccuracy) -> str:
+    return _GROUPS[paired.standing]
+
+
+def _group_order(item: tuple[str, list[str]]) -> int:
+    return list(_GROUPS.values()).index(item[0])
+
+
+def extremes(summary: Summary) -> list[str]:
+    """Return a sentence each on which candidate is most accurate, fastest, leanest, smallest."""
+    sentences = []
+    for metric, word in (
+        (ACCURACY, "most accurate"),
+        (TRAIN_TIME, "fastest to train"),
+        (summary.memory, "leanest in memory"),
+        (FILE_SIZE, "smallest to keep"),
+    ):
+        candidates = [m for m in summary.candidates if m.mean(metric) is not None]
+        leaders = best_of(candidates, metric)
+        # Of fewer than two, none is the most anything.
+        if len(candidates) < 2 or not leaders:
+            continue
+        names = listed([escape(method.name) for method in leaders])
+        verb = "is" if len(leaders) == 1 else "are equally"
+        sentences.append(f"{names} {verb} {word} ({with_unit(metric, leaders[0].mean(metric))}).")
+    return sentences
+
+
+def best_of(methods: Sequence[MethodSummary], metric: Metric) -> list[MethodSummary]:
+    """Return the methods that are best by this metric as it is shown; ties are all returned."""
+    measured = [(method, method.mean(metric)) for method in methods]
+    known = [value for _, value in measured if value is not None]
+    if not known:
+        return []
+    best = metric.show(max(known) if metric.better == "higher" else min(known))
+    return [method for method, value in measured if metric.show(value) == best]
+
+
+def with_unit(metric: Metric, value: float | None) -> str:
+    """Return a number with its unit, such as ``91.40%`` or ``614.1 s``."""
+    if value is None or not metric.unit:
+        return metric.show(value)
+    return f"{metric.show(value)}{'' if metric.unit == '%' else ' '}{metric.unit}"
+
+
+def accuracy_difference(summary: Summary, method: MethodSummary, other: MethodSummary) -> list[str]:
+    """Return sentences on one accuracy against another, and on what can be told from it."""
+    paired = summary.paired(method, other)
+    if paired is None:
+        return []
+    name, base = escape(method.name), escape(other.name)
+    seed = paired.seeds[0]
+    if len(paired.seeds) > 1:
+        return [_difference_over_seeds(base, paired)]
+    size = f"{abs(paired.mean_points):.2f} points"
+    where = "above" if paired.mean_points > 0 else "below"
+    accuracy, base_accuracy = (ACCURACY.show(m.mean(ACCURACY)) for m in (method, other))
+    if size == "0.00 points":
+        first = f"Accuracy ends at {accuracy}%, level with {base}."
+    else:
+        first = f"Accuracy ends at {accuracy}%, {size} {where} {base} ({base_accuracy}%)."
+    if seed.discordant is None or seed.p_value is None:
+        return [first, "Whether that is chance can't be tested: predictions were not kept."]
+    only, only_base = seed.discordant
+    test = (
+        f"(exact McNemar p {p_value(seed.p_value)}: {only:,} examples are right in {name} alone, "
+        f"{only_base:,} in {base} alone)"
+    )
+    if paired.standing is Standing.OPEN:
+        return [first, f"The two can't be told apart on this test set {test}."]
+    return [first, f"The test set tells them apart {test}; it says nothing about other seeds."]
+
+
+def _difference_over_seeds(base: str, paired: PairedAccuracy) -> str:
+    low, high = paired.range_points
+    count = len(paired.seeds)
+    mean = f"{signed(paired.mean_points, 2)} points ({signed(low, 2)} to {signed(high, 2)})"
+    text = f"Over {count} seeds accuracy differs from {base} by {mean}"
+    if paired.changes_sign:
+        return f"{text}: the sign changes with the seed, so neither is ahead."
+    if paired.standing is Standing.UNTESTED:
+        return f"{text}; not every seed can be tested, because predictions were not kept."
+    if paired.standing is Standing.OPEN:
+        return f"{text}, but not with every seed does the test set tell them apart."
+    return f"{text}, and with every seed the test set tells them apart."
+
+
+def _trained_weights(method: MethodSummary) -> list[str]:
+    measured = [record.measurement for record in method.finished if record.measurement]
+    if not measured or measured[0].trainable_parameters is None:
+        return []
+    trainable, head = measured[0].trainable_parameters, measured[0].head_parameters
+    share = method.mean(TRAINABLE_SHARE)
+    amount = f"{trainable:,} parameters" if share is None else f"{share:.2f}% of its parameters"
+    count = "" if share is None else f" ({trainable:,})"
+    if head and head <= trainable:
+        part = f", {100 * head / trainable:.0f}% of them in the head"
+        return [f"It trains {amount}{count}{part}."]
+    return [f"It trains {amount}{count}."]
+
+
+def _costs(summary: Summary, method: MethodSummary, full: MethodSummary) -> list[str]:
+    phrases = cost_phrases(summary, method, full)
+    return [f"Against {escape(full.name)} it took {listed(phrases)}."] if phrases else []
+
+
+def cost_phrases(summary: Summary, method: MethodSummary, base: MethodSummary) -> list[str]:
+    """Return what a method cost against another, such as ``25% less time``."""
+    memory = "GPU memory" if summary.memory is GPU_MEMORY else "memory"
+    phrases = []
+    for metric, noun in ((TRAIN_TIME, "time"), (summary.memory, memory)):
+        value, other = method.mean(metric), base.mean(metric)
+        if value is not None and other:
+            phrases.append(more_or_less(value / other, noun))
+    return phrases
+
+
+def more_or_less(ratio: float, noun: str) -> str:
+    """Return a ratio in words, such as ``25% less time`` or ``2.4 times the memory``."""
+    if ratio >= 2:
+        return f"{ratio:.1f} times the {noun}"
+    percent = round(100 * abs(ratio - 1))
+    if percent == 0:
+        return f"the same {noun} to within a percent"
+    return f"{percent}% {'less' if ratio < 1 else 'more'} {noun}"
+
+
+def step_times(summary: Summary) -> list[str]:
+    """Return a sentence on the fastest and the slowest step; none where they are level."""
+    timed = [m for m in summary.candidates if m.mean(STEP_TIME) is not None]
+    if not timed:
+        return []
+    by_time = sorted(timed, key=lambda m: m.mean(STEP_TIME) or 0.0)
+    fast, slow = by_time[0], by_time[-1]
+    times = [with_unit(STEP_TIME, m.mean(STEP_TIME)) for m in (fast, slow)]
+    if times[0] == times[1]:
+        return []
+    return [
+        f"The median training step takes from {times[0]} ({escape(fast.name)}) "
+        f"to {times[1]} ({escape(slow.name)})."
+    ]
+
+
+def what_tests_mean(summary: Summary) -> str | None:
+    """Return what the tests of accuracy can and can't show; ``None`` where none was made."""
+    with_accuracy = [m for m in summary.methods if m.mean(ACCURACY) is not None]
+    if len(with_accuracy) < 2:
+        return None
+    if len(summary.seeds) == 1:
+        return (
+            "Each test asks whether two trained models differ on texts like these; it says "
+            "nothing about other seeds, and it is not corrected for there being several tests."
+        )
+    return (
+        "Two methods count as told apart only if the exact McNemar test gives p < 0.05 with every "
+        "seed and the same one is ahead with every seed. The p shown is the largest of any seed; "
+        "it is not corrected for there being several tests."
+    )

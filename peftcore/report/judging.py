@@ -1,0 +1,328 @@
+"""How each claim of the source study is decided from the records.
+
+Accuracy is decided by the 95% interval of the paired difference on the test set, or by McNemar's
+test, and only if every seed decides it the same way; never by a scenario with a caveat, nor with
+random weights. Time leaves a band undecided, because one run's time may be a few percent off; a
+claim that says how much counts as confirmed from about four fifths of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from peftcore.report.analysis import with_unit
+from peftcore.report.markdown import escape, listed, signed
+from peftcore.report.metrics import (
+    ACCURACY,
+    FILE_SIZE,
+    GPU_MEMORY,
+    HOST_MEMORY,
+    MISSING,
+    STEP_TIME,
+    TRAIN_TIME,
+    TRAINABLE_SHARE,
+    Metric,
+)
+from peftcore.report.pairing import PairedAccuracy, Standing
+from peftcore.report.summary import MethodSummary, Summary
+
+REPRODUCED_SHARE = 0.997
+TRAINABLE_LIMIT_PERCENT = 1.0
+TIME_CONFIRMED_PERCENT, TIME_REFUTED_PERCENT = 20.0, 15.0
+MEMORY_CONFIRMED_PERCENT = 35.0
+SLOWER_CONFIRMED_PERCENT, SLOWER_REFUTED_PERCENT = 5.0, 0.0
+FILE_LIMIT_MEGABYTES = 10.0
+
+_NAMES = {"full": "Full", "lora": "LoRA", "qlora": "QLoRA", "ia3": "IA3"}
+_ADAPTERS = ("lora", "qlora", "ia3")
+
+
+class Verdict(StrEnum):
+    """What the measurements say of a claim."""
+
+    CONFIRMED = "confirmed"
+    NOT_CONFIRMED = "not confirmed"
+    OPEN = "can't tell yet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What became of one claim: the measured figure, the verdict and a reason, as Markdown."""
+
+    verdict: Verdict
+    measured: str
+    why: str
+
+
+def _open(why: str, measured: str = MISSING) -> Finding:
+    return Finding(verdict=Verdict.OPEN, measured=measured, why=why)
+
+
+def _verdict(decisions: Iterable[bool | None]) -> Verdict:
+    """Return the verdict that all decisions share; they are open if any is or if they differ."""
+    found = set(decisions)
+    if found == {True}:
+        return Verdict.CONFIRMED
+    return Verdict.NOT_CONFIRMED if found == {False} else Verdict.OPEN
+
+
+def _absent(summary: Summary, slugs: Iterable[str], metric: Metric) -> list[str]:
+    """Return the names of the methods that have no such number here."""
+    found = {slug: summary.find(slug) for slug in slugs}
+    return [
+        _NAMES[slug]
+        for slug, method in found.items()
+        if method is None or method.mean(metric) is None
+    ]
+
+
+def _no_number(names: list[str]) -> Finding:
+    return _open(f"not measured: {listed(names)}")
+
+
+def _each(summary: Summary, slugs: Iterable[str]) -> list[MethodSummary]:
+    return [method for slug in slugs if (method := summary.find(slug)) is not None]
+
+
+def _on_accuracy(
+    *slugs: str,
+) -> Callable[[Callable[[Summary], Finding]], Callable[[Summary], Finding]]:
+    """Let a judge of accuracy speak only where accuracy can decide something."""
+
+    def guard(judge: Callable[[Summary], Finding]) -> Callable[[Summary], Finding]:
+        def judged(summary: Summary) -> Finding:
+            if not summary.pretrained:
+                return _open("the weights are random, so accuracy means nothing")
+            absent = _absent(summary, slugs, ACCURACY)
+            if absent:
+                return _no_number(absent)
+            finding = judge(summary)
+            if summary.caveat is not None:
+                return _open("this scenario's data can't decide it", finding.measured)
+            return finding
+
+        return judged
+
+    return guard
+
+
+def _paired(summary: Summary, first: str, second: str) -> PairedAccuracy | None:
+    a, b = summary.find(first), summary.find(second)
+    return summary.paired(a, b) if a and b else None
+
+
+_NO_PAIRS = "the two share no seed"
+_NO_PREDICTIONS = "predictions were not kept, so the difference can't be tested"
+
+
+@_on_accuracy("lora", "full")
+def lora_reproduces_full(summary: Summary) -> Finding:
+    """Judge LoRA's share of Full's accuracy by the interval of their difference."""
+    paired = _paired(summary, "lora", "full")
+    lora, full = (method.mean(ACCURACY) or 0.0 for method in _each(summary, ("lora", "full")))
+    measured = f"{100 * lora / full:.2f}% of Full's accuracy" if full else MISSING
+    if paired is None:
+        return _open(_NO_PAIRS, measured)
+    limit = -(1 - REPRODUCED_SHARE) * full
+    decisions: list[bool | None] = []
+    intervals = []
+    for seed in paired.seeds:
+        if seed.interval_points is None:
+            return _open(_NO_PREDICTIONS, measured)
+        low, high = seed.interval_points
+        decisions.append(True if low >= limit else False if high < limit else None)
+        intervals.append(f"{signed(low, 2)} to {signed(high, 2)}")
+    text = "the 95% interval of the difference" + ("" if len(intervals) == 1 else " with each seed")
+    return Finding(
+        verdict=_verdict(decisions),
+        measured=measured,
+        why=f"{text} is {'; '.join(intervals)} points; the limit is {signed(limit, 2)}",
+    )
+
+
+@_on_accuracy("full", "lora")
+def full_beats_lora(summary: Summary) -> Finding:
+    """Judge whether Full is told apart above LoRA."""
+    paired = _paired(summary, "full", "lora")
+    if paired is None:
+        return _open(_NO_PAIRS)
+    measured = f"{signed(paired.mean_points, 2)} points"
+    if paired.standing is Standing.UNTESTED:
+        return _open(_NO_PREDICTIONS, measured)
+    told = {Standing.ABOVE: True, Standing.BELOW: False}.get(paired.standing)
+    why = {
+        True: "the test set tells them apart, Full ahead",
+        False: "the test set tells them apart, LoRA ahead",
+        None: "the test set can't tell the two apart",
+    }[told]
+    return Finding(verdict=_verdict([told]), measured=measured, why=why)
+
+
+@_on_accuracy("full", "lora", "qlora", "ia3")
+def ia3_has_the_largest_gap(summary: Summary) -> Finding:
+    """Judge whether IA3 is told apart below each of the other three."""
+    pairs = {other: _paired(summary, "ia3", other) for other in ("full", "lora", "qlora")}
+    known = {other: pair for other, pair in pairs.items() if pair is not None}
+    if len(known) < len(pairs):
+        return _open("the methods share no seed")
+    measured = f"{signed(known['full'].mean_points, 2)} points from Full"
+    standings = {other: pair.standing for other, pair in known.items()}
+    if Standing.UNTESTED in standings.values():
+        return _open(_NO_PREDICTIONS, measured)
+    ahead = [_NAMES[other] for other, where in standings.items() if where is Standing.ABOVE]
+    if ahead:
+        return Finding(
+            verdict=Verdict.NOT_CONFIRMED,
+            measured=measured,
+            why=f"the test set tells IA3 apart above {listed(ahead)}",
+        )
+    level = [_NAMES[other] for other, where in standings.items() if where is Standing.OPEN]
+    if level:
+        return _open(f"the test set can't tell IA3 apart from {listed(level)}", measured)
+    return Finding(
+        verdict=Verdict.CONFIRMED,
+        measured=measured,
+        why="the test set tells IA3 apart below Full, LoRA and QLoRA",
+    )
+
+
+def lora_trains_little(summary: Summary) -> Finding:
+    """Judge the share of parameters that LoRA trains, head included."""
+    absent = _absent(summary, ("lora",), TRAINABLE_SHARE)
+    if absent:
+        return _no_number(absent)
+    (lora,) = _each(summary, ("lora",))
+    share = lora.mean(TRAINABLE_SHARE) or 0.0
+    heads = [r.measurement.head_parameters for r in lora.finished if r.measurement]
+    head = f", {heads[0]:,} of them the head's" if heads and heads[0] else ""
+    count = sorted(
+        {r.measurement.trainable_parameters or 0 for r in lora.finished if r.measurement}
+    )
+    return Finding(
+        verdict=_verdict([share < TRAINABLE_LIMIT_PERCENT]),
+        measured=f"{share:.2f}%",
+        why=f"{count[0]:,} parameters are trained{head}",
+    )
+
+
+def _percent_less(summary: Summary, metric: Metric, slug: str, base: str) -> list[float]:
+    """Return by how many percent the first is under the second, for each seed both finished."""
+    method, other = summary.find(slug), summary.find(base)
+    if method is None or other is None:
+        return []
+    others = {record.seed: metric.value(record) for record in other.finished}
+    found = []
+    for record in method.finished:
+        value, reference = metric.value(record), others.get(record.seed)
+        if value is not None and reference:
+            # Rounded, so that four fifths of 25% is 20% and not a hair under it.
+            found.append(round(100 * (1 - value / reference), 9))
+    return found
+
+
+def _band(percents: list[float], confirmed: float, refuted: float) -> Verdict:
+    """Confirm at or above one limit, refute below the other; between them is open."""
+    return _verdict(True if p >= confirmed else False if p < refuted else None for p in percents)
+
+
+def _percents(values: list[float], word: str, other_word: str) -> str:
+    mean = sum(values) / len(values)
+    text = f"{abs(mean):.0f}% {word if mean >= 0 else other_word}"
+    return text if len(values) == 1 else f"{text} over {len(values)} seeds"
+
+
+def _two_values(summary: Summary, metric: Metric, *slugs: str) -> str:
+    return " against ".join(
+        f"{with_unit(metric, method.mean(metric))} ({escape(method.name)})"
+        for method in _each(summary, slugs)
+    )
+
+
+def lora_saves_time(summary: Summary) -> Finding:
+    """Judge LoRA's train time against Full's."""
+    percents = _percent_less(summary, TRAIN_TIME, "lora", "full")
+    if not percents:
+        return _no_number(_absent(summary, ("lora", "full"), TRAIN_TIME) or ["a shared seed"])
+    return Finding(
+        verdict=_band(percents, TIME_CONFIRMED_PERCENT, TIME_REFUTED_PERCENT),
+        measured=_percents(percents, "less", "more"),
+        why=_two_values(summary, TRAIN_TIME, "lora", "full"),
+    )
+
+
+def lora_saves_memory(summary: Summary) -> Finding:
+    """Judge LoRA's memory against Full's, on a GPU."""
+    percents = _percent_less(summary, GPU_MEMORY, "lora", "full")
+    if percents:
+        return Finding(
+            verdict=_band(percents, MEMORY_CONFIRMED_PERCENT, MEMORY_CONFIRMED_PERCENT),
+            measured=_percents(percents, "less", "more"),
+            why=_two_values(summary, GPU_MEMORY, "lora", "full"),
+        )
+    host = _percent_less(summary, HOST_MEMORY, "lora", "full")
+    if host:
+        measured = f"{_percents(host, 'less', 'more')} (memory of the process, no GPU)"
+        return _open("nothing ran on a GPU", measured)
+    return _no_number(_absent(summary, ("lora", "full"), GPU_MEMORY) or ["a shared seed"])
+
+
+def qlora_is_leanest(summary: Summary) -> Finding:
+    """Judge whether none of the study's methods allocates less than QLoRA on a GPU."""
+    metric = GPU_MEMORY if summary.memory is GPU_MEMORY else HOST_MEMORY
+    if summary.find("qlora") is None or _absent(summary, ("qlora",), metric):
+        return _no_number(["QLoRA"])
+    methods = _each(summary, _NAMES)
+    values = {m.slug: v for m in methods if (v := m.mean(metric)) is not None}
+    measured = ", ".join(f"{_NAMES[slug]} {metric.show(v)}" for slug, v in values.items()) + " GB"
+    if metric is HOST_MEMORY:
+        return _open("nothing ran on a GPU", f"{measured} (memory of the process)")
+    leaner = [_NAMES[slug] for slug, v in values.items() if v < values["qlora"]]
+    if leaner:
+        return Finding(
+            verdict=Verdict.NOT_CONFIRMED,
+            measured=measured,
+            why=f"{listed(leaner)} {'needs' if len(leaner) == 1 else 'need'} less",
+        )
+    absent = _absent(summary, _NAMES, metric)
+    if absent:
+        return _open(f"not measured: {listed(absent)}", measured)
+    return Finding(verdict=Verdict.CONFIRMED, measured=measured, why="none of the four needs less")
+
+
+def qlora_steps_are_slower(summary: Summary) -> Finding:
+    """Judge QLoRA's step time against LoRA's."""
+    percents = [-percent for percent in _percent_less(summary, STEP_TIME, "qlora", "lora")]
+    if not percents:
+        return _no_number(_absent(summary, ("qlora", "lora"), STEP_TIME) or ["a shared seed"])
+    return Finding(
+        verdict=_band(percents, SLOWER_CONFIRMED_PERCENT, SLOWER_REFUTED_PERCENT),
+        measured=_percents(percents, "slower", "faster"),
+        why=_two_values(summary, STEP_TIME, "qlora", "lora"),
+    )
+
+
+def adapters_are_small(summary: Summary) -> Finding:
+    """Judge the size of what each adapter must keep."""
+    sizes = {
+        method.slug: size
+        for method in _each(summary, _ADAPTERS)
+        if (size := method.mean(FILE_SIZE)) is not None
+    }
+    absent = [_NAMES[slug] for slug in _ADAPTERS if slug not in sizes]
+    if not sizes:
+        return _no_number(absent)
+    measured = ", ".join(f"{_NAMES[s]} {FILE_SIZE.show(v)}" for s, v in sizes.items()) + " MB"
+    large = [_NAMES[slug] for slug, size in sizes.items() if size >= FILE_LIMIT_MEGABYTES]
+    if large:
+        why = f"{listed(large)} {'is' if len(large) == 1 else 'are'} not under 10 MB"
+        return Finding(verdict=Verdict.NOT_CONFIRMED, measured=measured, why=why)
+    if absent:
+        return _open(f"not measured: {listed(absent)}", measured)
+    return Finding(verdict=Verdict.CONFIRMED, measured=measured, why="head and adapter in one file")
+
+
+def not_measured(what: str) -> Callable[[Summary], Finding]:
+    """Return a judge that leaves a claim open for want of a measurement."""
+    return lambda _summary: _open(f"not measured: {what}")

@@ -1,0 +1,232 @@
+"""The one list of columns: what each metric is called, its unit, its direction and its format.
+
+Tables, plots, differences and headings follow from :data:`METRICS`; a new metric is one row there.
+Sizes are decimal: 1 MB is a million bytes, 1 GB a thousand of those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from peftcore.results.records import Measurement, Record
+from peftcore.trials import Outcome
+
+MISSING = "—"
+"""What is shown where there is no number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One column of the report.
+
+    Attributes:
+        key: its name in code.
+        label: its name in tables and plots.
+        unit: of the number that ``value`` returns; empty for a count.
+        better: which way is better; ``None`` where neither is.
+        format: how the number is written, as a format specification.
+        value: reads it from a record, in ``unit``; ``None`` where it was not measured.
+        key_metric: whether it belongs in the table of key metrics; the others are details.
+        difference: how a difference between two methods is stated, if at all.
+    """
+
+    key: str
+    label: str
+    unit: str = ""
+    better: Literal["higher", "lower"] | None = None
+    format: str = ",.0f"
+    value: Callable[[Record], float | None]
+    key_metric: bool = False
+    difference: Literal["points", "percent"] | None = None
+
+    @property
+    def heading(self) -> str:
+        """The label with its unit."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    def show(self, number: float | None) -> str:
+        """Return the number as text, without its unit; a dash for ``None``."""
+        return MISSING if number is None else format(number, self.format)
+
+
+def _measurement(record: Record) -> Measurement | None:
+    return record.measurement if record.outcome is Outcome.OK else None
+
+
+def _field(name: str, *, times: float = 1.0) -> Callable[[Record], float | None]:
+    """Return a reader of one field of the measurement, multiplied by ``times``."""
+
+    def read(record: Record) -> float | None:
+        measurement = _measurement(record)
+        number = getattr(measurement, name) if measurement else None
+        return None if number is None else float(number) * times
+
+    return read
+
+
+def _accuracy(record: Record) -> float | None:
+    return _field("accuracy", times=100)(record) if record.pretrained else None
+
+
+def _trainable_share(record: Record) -> float | None:
+    measurement = _measurement(record)
+    if measurement is None or measurement.trainable_parameters is None:
+        return None
+    if not measurement.total_parameters:
+        return None
+    return 100 * measurement.trainable_parameters / measurement.total_parameters
+
+
+def _tokens_per_second(record: Record) -> float | None:
+    measurement = _measurement(record)
+    if measurement is None or measurement.train_tokens is None or not measurement.train_seconds:
+        return None
+    return measurement.train_tokens / measurement.train_seconds
+
+
+def _on_gpu(record: Record) -> bool:
+    # Only a trial on a CUDA device has an allocator to ask. The environment would not do: it names
+    # the machine's GPU for the bag of words too, which never touches it.
+    measurement = _measurement(record)
+    return measurement is not None and measurement.peak_reserved_bytes is not None
+
+
+def _peak(*, on_gpu: bool) -> Callable[[Record], float | None]:
+    read = _field("peak_bytes", times=1e-9)
+    return lambda record: read(record) if _on_gpu(record) is on_gpu else None
+
+
+ACCURACY = Metric(
+    key="accuracy",
+    label="Accuracy",
+    unit="%",
+    better="higher",
+    format=".2f",
+    value=_accuracy,
+    key_metric=True,
+    difference="points",
+)
+TRAINABLE_PARAMETERS = Metric(
+    key="trainable_parameters",
+    label="Trainable parameters",
+    better="lower",
+    value=_field("trainable_parameters"),
+    key_metric=True,
+    difference="percent",
+)
+TRAINABLE_SHARE = Metric(
+    key="trainable_share",
+    label="Trainable share",
+    unit="%",
+    better="lower",
+    format=".2f",
+    value=_trainable_share,
+    key_metric=True,
+)
+TRAIN_TIME = Metric(
+    key="train_seconds",
+    label="Train time",
+    unit="s",
+    better="lower",
+    format=",.1f",
+    value=_field("train_seconds"),
+    key_metric=True,
+    difference="percent",
+)
+STEP_TIME = Metric(
+    key="step_seconds",
+    label="Step time",
+    unit="ms",
+    better="lower",
+    format=",.1f",
+    value=_field("step_seconds", times=1e3),
+    key_metric=True,
+    difference="percent",
+)
+GPU_MEMORY = Metric(
+    key="gpu_peak_bytes",
+    label="Peak GPU memory",
+    unit="GB",
+    better="lower",
+    format=",.3f",
+    value=_peak(on_gpu=True),
+    key_metric=True,
+    difference="percent",
+)
+HOST_MEMORY = Metric(
+    key="host_peak_bytes",
+    label="Peak memory",
+    unit="GB",
+    better="lower",
+    format=",.3f",
+    value=_peak(on_gpu=False),
+    key_metric=True,
+    difference="percent",
+)
+FILE_SIZE = Metric(
+    key="adapter_file_bytes",
+    label="File to keep",
+    unit="MB",
+    better="lower",
+    format=",.2f",
+    value=_field("adapter_file_bytes", times=1e-6),
+    key_metric=True,
+    difference="percent",
+)
+
+METRICS: tuple[Metric, ...] = (
+    ACCURACY,
+    TRAINABLE_PARAMETERS,
+    TRAINABLE_SHARE,
+    TRAIN_TIME,
+    STEP_TIME,
+    GPU_MEMORY,
+    HOST_MEMORY,
+    FILE_SIZE,
+    Metric(key="total_parameters", label="Parameters", value=_field("total_parameters")),
+    Metric(key="head_parameters", label="Head parameters", value=_field("head_parameters")),
+    Metric(
+        key="adapter_parameters", label="Adapter parameters", value=_field("adapter_parameters")
+    ),
+    Metric(
+        key="train_cpu_seconds",
+        label="Train CPU time",
+        unit="s",
+        better="lower",
+        format=",.1f",
+        value=_field("train_cpu_seconds"),
+    ),
+    Metric(
+        key="tokens_per_second",
+        label="Training speed",
+        unit="tokens/s",
+        better="higher",
+        value=_tokens_per_second,
+    ),
+    Metric(
+        key="eval_seconds",
+        label="Evaluation time",
+        unit="s",
+        better="lower",
+        format=",.1f",
+        value=_field("eval_seconds"),
+    ),
+    Metric(
+        key="peak_reserved_bytes",
+        label="GPU memory reserved",
+        unit="GB",
+        better="lower",
+        format=",.3f",
+        value=_field("peak_reserved_bytes", times=1e-9),
+    ),
+    Metric(
+        key="peak_process_bytes",
+        label="GPU memory by the driver",
+        unit="GB",
+        better="lower",
+        format=",.3f",
+        value=_field("peak_process_bytes", times=1e-9),
+    ),
+)

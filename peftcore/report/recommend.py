@@ -1,0 +1,308 @@
+"""Which method to use for what, and how sure that is: rules applied to the records, no opinions.
+
+Only candidates that finished are recommended, and none whose accuracy is under the bag of words'
+or no better than always answering the most frequent label.
+The default is the cheapest method whose accuracy can't be told apart from the best one's; cheapest
+means the smallest product of train time and peak memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from peftcore.methods import Trains
+from peftcore.report.analysis import best_of, cost_phrases, with_unit
+from peftcore.report.markdown import escape, listed, signed, table
+from peftcore.report.metrics import ACCURACY, FILE_SIZE, MISSING, TRAIN_TIME, Metric
+from peftcore.report.pairing import Standing
+from peftcore.report.summary import BAG_OF_WORDS, BASELINE, MethodSummary, Summary
+
+_Z_95 = 1.959963984540054
+
+
+@dataclass(frozen=True, kw_only=True)
+class UseCase:
+    """What somebody needs, the methods that serve it best here, and why; both as Markdown."""
+
+    need: str
+    methods: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Default:
+    """The default recommendation.
+
+    Attributes:
+        method: what to use.
+        best: the most accurate candidate; it may be the same.
+        equals: candidates whose accuracy can't be told apart from the best one's, itself left out.
+        untested: candidates that could not be tested against the best one.
+        alone: whether nothing else qualified.
+    """
+
+    method: MethodSummary
+    best: MethodSummary
+    equals: tuple[MethodSummary, ...]
+    untested: tuple[MethodSummary, ...]
+    alone: bool
+
+
+def eligible(summary: Summary) -> list[MethodSummary]:
+    """Return the candidates that may be recommended."""
+    return [
+        method
+        for method in summary.candidates
+        if method.finished
+        and not summary.under_bag_of_words(method)
+        and not summary.learned_nothing(method)
+    ]
+
+
+def default(summary: Summary) -> Default | None:
+    """Return the default recommendation; ``None`` where accuracy carries none."""
+    methods = [method for method in eligible(summary) if method.mean(ACCURACY) is not None]
+    if not methods:
+        return None
+    best = max(methods, key=lambda method: method.mean(ACCURACY) or 0.0)
+    standings = {
+        method.slug: paired.standing if (paired := summary.paired(best, method)) else None
+        for method in methods
+        if method is not best
+    }
+    equals = tuple(m for m in methods if standings.get(m.slug) is Standing.OPEN)
+    untested = tuple(
+        m for m in methods if m is not best and standings[m.slug] in (None, Standing.UNTESTED)
+    )
+    contenders = [best, *equals]
+    return Default(
+        method=min(contenders, key=lambda method: _cost(summary, method, contenders)),
+        best=best,
+        equals=equals,
+        untested=untested,
+        alone=len(methods) == 1,
+    )
+
+
+def _cost(summary: Summary, method: MethodSummary, contenders: Sequence[MethodSummary]) -> float:
+    """Return train time times peak memory, of what was measured for every contender."""
+    metrics = [
+        metric
+        for metric in (TRAIN_TIME, summary.memory)
+        if all(contender.mean(metric) is not None for contender in contenders)
+    ]
+    return math.prod(method.mean(metric) or 0.0 for metric in metrics)
+
+
+def _names(methods: Sequence[MethodSummary]) -> str:
+    return listed([escape(method.name) for method in methods])
+
+
+def _lowest(need: str, metric: Metric, methods: Sequence[MethodSummary], what: str) -> UseCase:
+    """Return the use case that the lowest value of a metric serves."""
+    leaders = best_of(methods, metric)
+    if not leaders:
+        return UseCase(need=need, methods=MISSING, why=f"no {what} was measured")
+    why = f"{with_unit(metric, leaders[0].mean(metric))} is the least of those measured"
+    if len([m for m in methods if m.mean(metric) is not None]) == 1:
+        why = f"{with_unit(metric, leaders[0].mean(metric))}; nothing else qualifies"
+    accuracy = leaders[0].mean(ACCURACY)
+    if accuracy is not None and len(leaders) == 1:
+        why += f", at {ACCURACY.show(accuracy)}% accuracy"
+    return UseCase(need=need, methods=_names(leaders), why=why)
+
+
+def use_cases(summary: Summary) -> list[UseCase]:
+    """Return what each need is served by best."""
+    methods = eligible(summary)
+    adapters = [m for m in methods if m.declared and m.declared.trains is Trains.ADAPTER]
+    memory = "GPU memory" if summary.memory.key.startswith("gpu") else "memory"
+    return [
+        _best_balance(summary),
+        _highest_accuracy(summary),
+        _lowest(f"The smallest {memory}", summary.memory, methods, "memory"),
+        _lowest("The shortest training", TRAIN_TIME, methods, "train time"),
+        _lowest(
+            "Many tasks on one backbone: small files to keep and swap",
+            FILE_SIZE,
+            adapters,
+            "adapter's file",
+        ),
+        UseCase(
+            need="The lowest latency in use",
+            methods=MISSING,
+            why="the latency of inference is not measured",
+        ),
+    ]
+
+
+def use_cases_table(summary: Summary) -> str:
+    """Return the use cases as a table."""
+    rows = [
+        [case.need, f"**{case.methods}**" if case.methods != MISSING else MISSING, case.why]
+        for case in use_cases(summary)
+    ]
+    return table(["Need", "Recommended", "Why"], rows, text_columns=3)
+
+
+def excluded(summary: Summary) -> list[str]:
+    """Return a sentence for each reason that keeps candidates out of every recommendation."""
+    sentences = []
+    failed = [method for method in summary.candidates if not method.finished]
+    under = [method for method in summary.candidates if summary.under_bag_of_words(method)]
+    if failed:
+        sentences.append(f"Left out, because no trial finished: {_names(failed)}.")
+    if under:
+        sentences.append(f"Left out, because the bag of words is more accurate: {_names(under)}.")
+    idle = [method for method in summary.candidates if summary.learned_nothing(method)]
+    if idle:
+        sentences.append(
+            "Left out, because always answering the most frequent label is as accurate: "
+            f"{_names(idle)}."
+        )
+    if summary.pretrained and summary.find(BAG_OF_WORDS) is None:
+        sentences.append("No bag of words was measured, so nothing is left out for being under it.")
+    return sentences
+
+
+def _no_accuracy(summary: Summary) -> str:
+    if not summary.pretrained:
+        return "the weights are random, so accuracy is unknown"
+    if not any(method.finished for method in summary.candidates):
+        return "no method finished"
+    if any(method.mean(ACCURACY) is not None for method in summary.candidates):
+        return "no method beats the bag of words and the most frequent label"
+    return "no accuracy was measured"
+
+
+def _best_balance(summary: Summary) -> UseCase:
+    need = "The best balance: the default"
+    choice = default(summary)
+    if choice is None:
+        return UseCase(need=need, methods=MISSING, why=_no_accuracy(summary))
+    return UseCase(need=need, methods=escape(choice.method.name), why=_why(choice))
+
+
+def _why(choice: Default) -> str:
+    if choice.alone:
+        return "the only method with an accuracy that qualifies"
+    if choice.untested and not choice.equals:
+        return "the most accurate; whether a cheaper one equals it can't be tested"
+    if choice.method is choice.best and not choice.equals:
+        return "the most accurate, and the test set tells every other method apart from it"
+    if choice.method is choice.best:
+        return (
+            f"the most accurate, and the cheapest of those that can't be told apart from it "
+            f"({_names(choice.equals)})"
+        )
+    best = escape(choice.best.name)
+    return f"the cheapest whose accuracy can't be told apart from the best, {best}'s"
+
+
+def _highest_accuracy(summary: Summary) -> UseCase:
+    need = "The highest accuracy, at any cost"
+    methods = eligible(summary)
+    leaders = best_of(methods, ACCURACY)
+    choice = default(summary)
+    if not leaders or choice is None:
+        return UseCase(need=need, methods=MISSING, why=_no_accuracy(summary))
+    why = f"{with_unit(ACCURACY, leaders[0].mean(ACCURACY))} is the highest"
+    level = [method for method in choice.equals if method not in leaders]
+    if level:
+        why += f"; not told apart from it: {_names(level)}"
+    return UseCase(need=need, methods=_names(leaders), why=why)
+
+
+def answer(summary: Summary) -> str:
+    """Return the report's answer in a few sentences."""
+    choice = default(summary)
+    if choice is None:
+        sentences = [f"There is no default to recommend: {_no_accuracy(summary)}."]
+        sentences += [
+            f"{case.need}: {case.methods} ({case.why})."
+            for case in use_cases(summary)[2:4]
+            if case.methods != MISSING
+        ]
+        return " ".join(sentences)
+    return " ".join([*_choice_sentences(summary, choice), how_sure(summary, choice)])
+
+
+def _choice_sentences(summary: Summary, choice: Default) -> list[str]:
+    name, accuracy = escape(choice.method.name), ACCURACY.show(choice.method.mean(ACCURACY))
+    opening = "Use" if summary.caveat is None else "On this corpus the rules pick"
+    sentences = [f"{opening} **{name}** ({accuracy}%): it is {_why(choice)}."]
+    full = summary.find(BASELINE)
+    if full is not None and choice.method is not full:
+        phrases = cost_phrases(summary, choice.method, full)
+        if phrases:
+            sentences.append(f"Against {escape(full.name)} it took {listed(phrases)}.")
+    return sentences
+
+
+def how_sure(summary: Summary, choice: Default) -> str:
+    """Return what the recommendation rests on."""
+    count = len({record.seed for record in choice.method.finished})
+    examples = f" and {summary.test_examples:,} test examples" if summary.test_examples else ""
+    if count == 1:
+        text = f"This rests on one seed{examples}, so another seed may change it"
+    else:
+        text = f"This rests on {count} seeds{examples}"
+    paired = summary.paired(choice.method, choice.best)
+    if choice.method is choice.best or paired is None:
+        return f"{text}."
+    intervals = [s.interval_points for s in paired.seeds if s.interval_points is not None]
+    if not intervals:
+        return f"{text}."
+    low, high = min(i[0] for i in intervals), max(i[1] for i in intervals)
+    reach = "" if count == 1 else ", all seeds' intervals together"
+    return (
+        f"{text}: against {escape(choice.best.name)}, anything from {signed(low, 2)} to "
+        f"{signed(high, 2)} points is possible on other texts of this kind "
+        f"(95% interval for these trained models{reach})."
+    )
+
+
+def what_would_settle(summary: Summary) -> str | None:
+    """Return what to run next to be surer; ``None`` where nothing is recommended."""
+    choice = default(summary)
+    if choice is None or choice.alone:
+        return None
+    texts = []
+    if len(summary.seeds) < 5:
+        texts.append("more seeds (`--peft-seeds 5`)")
+    needed = _examples_to_tell_apart(summary, choice)
+    if needed is not None:
+        texts.append(
+            f"about {needed:,} test examples: as many as McNemar's test would take to tell "
+            f"{escape(choice.method.name)} from {escape(choice.best.name)} if they differ by as "
+            "much as they did here"
+        )
+    if not texts:
+        return None
+    return f"What would settle it: {', and '.join(texts)}."
+
+
+def _examples_to_tell_apart(summary: Summary, choice: Default) -> int | None:
+    """Return the size of test set at which the measured difference would have p near 0.05.
+
+    From the normal approximation of McNemar's test with the measured share of discordant examples,
+    rounded to two digits; ``None`` where it can't be known or would be no more than there are.
+    """
+    paired = summary.paired(choice.method, choice.best)
+    if paired is None or len(paired.seeds) != 1 or choice.method is choice.best:
+        return None
+    (seed,) = paired.seeds
+    if seed.discordant is None or not seed.examples or seed.discordant[0] == seed.discordant[1]:
+        return None
+    first, second = seed.discordant
+    needed = _Z_95**2 * (first + second) * seed.examples / (first - second) ** 2
+    digits = 1 - math.floor(math.log10(needed))
+    rounded = int(round(needed, digits))
+    return rounded if rounded > seed.examples else None
+
+
+def conclusion(summary: Summary) -> str:
+    """Return the report's last word: the answer and what would settle it."""
+    return " ".join(text for text in (answer(summary), what_would_settle(summary)) if text)

@@ -1,0 +1,100 @@
+"""A report: a folder with ``report.md``, its figures and the records it was computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from peftcore.report import analysis, claims, recommend, setup, tables
+from peftcore.report.canvas import Plot
+from peftcore.report.figures import write_figures
+from peftcore.report.markdown import escape
+from peftcore.report.summary import Summary, summarise
+from peftcore.results.records import Record, write_records
+
+REPORT_NAME = "report.md"
+RECORDS_NAME = "records.jsonl"
+FIGURES_NAME = "figures"
+
+
+def write_report(records: Sequence[Record], folder: Path) -> Path:
+    """Write the report of one scenario and one setting, in place of an earlier one.
+
+    The same records give the same bytes, also when they are read back from the folder's
+    ``records.jsonl``.
+
+    Args:
+        records: at least one; no more than one a method and seed.
+        folder: where ``report.md``, ``records.jsonl`` and ``figures/`` go; made if need be.
+
+    Returns:
+        The path of ``report.md``.
+
+    Raises:
+        UsageError: there are no records, or they can't share a report.
+        StoreError: a record holds a number that is not finite.
+    """
+    summary = summarise(records)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_records(folder / RECORDS_NAME, summary.records)
+    plots = write_figures(summary, folder / FIGURES_NAME)
+    path = folder / REPORT_NAME
+    path.write_text(compose(summary, plots), encoding="utf-8", newline="\n")
+    return path
+
+
+def compose(summary: Summary, plots: Sequence[Plot]) -> str:
+    """Return the report as Markdown."""
+    overview, *others = plots
+    blocks: list[str | None] = [
+        f"# {escape(summary.title)}",
+        *_warnings(summary),
+        recommend.answer(summary),
+        _image(overview),
+        "## Key metrics",
+        tables.key_metrics(summary),
+        " ".join(tables.key_metrics_notes(summary)),
+        *_section("## Differences from Full", tables.differences_from_full(summary)),
+        *_section(
+            "## Differences from the reference rows", tables.differences_from_references(summary)
+        ),
+        "## Analysis",
+        *analysis.against_full(summary),
+        *analysis.against_references(summary),
+        " ".join([*analysis.extremes(summary), *analysis.step_times(summary)]),
+        analysis.what_tests_mean(summary),
+        *(_image(plot) for plot in others),
+        "## The source study's claims",
+        claims.INTRODUCTION,
+        claims.claims_table(summary),
+        "How each verdict is reached:",
+        claims.rules(),
+        "## Which method for what",
+        summary.caveat and f"**{escape(summary.caveat)}** What the rules pick on it:",
+        recommend.use_cases_table(summary),
+        " ".join(recommend.excluded(summary)),
+        "## Conclusion",
+        recommend.conclusion(summary),
+        "## Setup",
+        setup.setup_table(summary),
+        setup.methods_table(summary),
+        *_section("## More measurements", tables.details(summary)),
+        *_section("## Trials without a result", tables.failed_trials(summary)),
+        *_section("## Checks that passed", tables.passed_checks(summary)),
+        f"Every number here is computed from [{RECORDS_NAME}]({RECORDS_NAME}), one line a trial.",
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _section(heading: str, content: str | None) -> list[str]:
+    return [heading, content] if content else []
+
+
+def _warnings(summary: Summary) -> list[str]:
+    """Return, as block quotes, what must be known before any number is read."""
+    texts = [f"**{escape(summary.caveat)}**"] if summary.caveat else []
+    return [f"> {text}" for text in [*texts, *setup.notes(summary)]]
+
+
+def _image(plot: Plot) -> str:
+    return f"![{plot.alt}]({FIGURES_NAME}/{plot.name}.png)\n\n*{plot.caption}*"

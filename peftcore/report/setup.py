@@ -1,0 +1,209 @@
+"""The setup: all that was held equal, and where it ran."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from peftcore.methods import Trains
+from peftcore.report.markdown import escape, listed, table
+from peftcore.report.metrics import GPU_MEMORY, MISSING
+from peftcore.report.summary import MethodSummary, Summary
+from peftcore.results.records import Record
+
+
+def setup_table(summary: Summary) -> str:
+    """Return the setup as a table of two columns; values that differ between trials are listed."""
+    records = summary.records
+
+    def trial(*path: str) -> str:
+        return _distinct(_at(record.trial, *path) for record in records)
+
+    def machine(*path: str) -> str:
+        return _distinct(_at(record.environment, *path) for record in records)
+
+    rows = {
+        "Scenario": f"{escape(summary.scenario)}: {escape(summary.title)}",
+        "Changed from the scenario as declared": trial("overrides"),
+        "Backbone": f"{trial('backbone', 'name')}, {trial('weights')} weights",
+        "Backbone's identity": trial("backbone", "identity"),
+        "Data": trial("data", "name"),
+        "Data's identity": trial("data", "identity"),
+        "Examples": f"{trial('task', 'train_examples')} for training, "
+        f"{trial('task', 'test_examples')} for accuracy ({trial('task', 'split')} split), "
+        f"{trial('task', 'labels')} labels",
+        "Most frequent label": _distinct(_majority(record) for record in records),
+        "Longest text": f"{trial('task', 'max_length')} tokens",
+        "Epochs": trial("recipe", "epochs"),
+        "Batch size": trial("recipe", "batch_size"),
+        "Optimiser": f"AdamW, weight decay {trial('recipe', 'weight_decay')}, "
+        f"gradients clipped at {trial('recipe', 'max_gradient_norm')}",
+        "Schedule": "linear decay to zero, no warm-up",
+        "Learning rates": _rates(summary),
+        "Precision": trial("recipe", "precision"),
+        "Dropout": _distinct(_dropout(record) for record in records),
+        "Seeds": ", ".join(str(seed) for seed in summary.seeds),
+        "Training loop": trial("engine"),
+        "Processor": _distinct(_processor(record.environment) for record in records),
+        "GPU": _gpus(summary),
+        "GPU driver and CUDA": f"{machine('hardware', 'driver')}, {machine('hardware', 'cuda')}",
+        "Platform": f"{machine('platform')}, Python {machine('python')}",
+        "Packages": _distinct(_packages(record.environment) for record in records),
+        "Commit": _distinct(_commit(record.environment) for record in records),
+        "Hash of peftcore's sources": machine("sources_sha256"),
+        "Recorded": _period(records),
+    }
+    return table(["Setup", ""], [[name, value] for name, value in rows.items()], text_columns=2)
+
+
+def methods_table(summary: Summary) -> str:
+    """Return what each method is, with its hyperparameters."""
+    rows = []
+    for method in summary.methods:
+        declared = method.declared
+        what = escape(declared.summary) if declared else MISSING
+        if declared and declared.paper:
+            what += f" ([paper]({declared.paper}))"
+        rows.append([escape(method.name), what, _hyperparameters(method)])
+    return table(["Method", "What it does", "Hyperparameters"], rows, text_columns=3)
+
+
+def notes(summary: Summary) -> list[str]:
+    """Return what a reader must know before any number: notes on sources, mixed machines."""
+    found: dict[str, None] = {}
+    for record in summary.records:
+        for kind in ("backbone", "data"):
+            note = _at(record.trial, kind, "note")
+            if note:
+                found[f"{kind.capitalize()}: {escape(note)}"] = None
+    machines = {str(_at(record.environment, "hardware")) for record in summary.records}
+    if len(machines) > 1:
+        found[
+            "The trials ran on different machines (see the setup), so their times and memory "
+            "can't be compared."
+        ] = None
+    return list(found)
+
+
+def _at(content: Any, *path: str) -> Any:
+    """Return what is at this path of nested mappings; ``None`` where any part is missing."""
+    for key in path:
+        if not isinstance(content, Mapping):
+            return None
+        content = content.get(key)
+    return content
+
+
+def _distinct(values: Iterable[Any]) -> str:
+    """Return the different values as escaped text; a dash where there is none."""
+    texts = [
+        ", ".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)
+        for value in values
+        if value is not None
+    ]
+    return "; ".join(escape(text) for text in dict.fromkeys(texts) if text) or MISSING
+
+
+def _by_method(summary: Summary, value: Callable[[Record], object]) -> dict[str, list[str]]:
+    """Return the methods' names under each value; the bag of words, which trains otherwise, out."""
+    grouped: dict[str, list[str]] = {}
+    for method in summary.methods:
+        if method.declared and method.declared.trains is Trains.BAG_OF_WORDS:
+            continue
+        text = _distinct(value(record) for record in method.records)
+        grouped.setdefault(text, []).append(escape(method.name))
+    return grouped
+
+
+def _rates(summary: Summary) -> str:
+    grouped = _by_method(summary, lambda record: _rate(_at(record.trial, "recipe")))
+    if not grouped:
+        return MISSING
+    each = ", ".join(f"{rate} for {listed(names)}" for rate, names in grouped.items())
+    text = f"{next(iter(grouped))} for every method" if len(grouped) == 1 else each
+    if any("learning_rate" in str(_at(r.trial, "overrides")) for r in summary.records):
+        return f"{text} (changed from the scenario's)"
+    return f"{text} ({escape(summary.rates_origin)})" if summary.rates_origin else text
+
+
+def _rate(recipe: Any) -> str | None:
+    rate = _at(recipe, "learning_rate")
+    return format(rate, "g") if isinstance(rate, int | float) else None
+
+
+def _majority(record: Record) -> str | None:
+    share = record.measurement.majority_share if record.measurement else None
+    return None if share is None else f"{100 * share:.1f}% of the test examples"
+
+
+def _dropout(record: Record) -> str | None:
+    recipe = _at(record.trial, "recipe")
+    if not isinstance(recipe, Mapping) or "dropout" not in recipe:
+        return None
+    value = recipe["dropout"]
+    return "the backbone's and each method's own" if value is None else f"{value} everywhere"
+
+
+def _gigabytes(number: Any) -> str:
+    return f"{number / 1e9:.1f} GB" if isinstance(number, int | float) else MISSING
+
+
+def _processor(environment: Mapping[str, Any]) -> str | None:
+    cpu = _at(environment, "hardware", "cpu")
+    if cpu is None:
+        return None
+    cores = _at(environment, "hardware", "cores")
+    threads = _at(environment, "threads")
+    memory = _gigabytes(_at(environment, "hardware", "memory_bytes"))
+    return f"{cpu}, {cores} cores, {threads} threads used, {memory} of memory"
+
+
+def _gpu(environment: Mapping[str, Any]) -> str | None:
+    gpu = _at(environment, "hardware", "gpu")
+    if gpu is None:
+        return None
+    return f"{gpu}, {_gigabytes(_at(environment, 'hardware', 'gpu_memory_bytes'))}"
+
+
+def _gpus(summary: Summary) -> str:
+    text = _distinct(_gpu(record.environment) for record in summary.records)
+    # The driver's GPU is listed wherever there is one; a torch without CUDA leaves it idle.
+    idle = text != MISSING and summary.memory is not GPU_MEMORY
+    return f"{text} (no trial ran on it)" if idle else text
+
+
+def _packages(environment: Mapping[str, Any]) -> str | None:
+    packages = _at(environment, "packages")
+    if not isinstance(packages, Mapping):
+        return None
+    return ", ".join(f"{name} {version}" for name, version in sorted(packages.items()))
+
+
+def _commit(environment: Mapping[str, Any]) -> str | None:
+    commit = _at(environment, "git_commit")
+    if commit is None:
+        return None
+    return f"{commit}, with changes not committed" if _at(environment, "git_dirty") else str(commit)
+
+
+def _period(records: Iterable[Record]) -> str:
+    moments = sorted(record.created for record in records if record.created)
+    if not moments:
+        return MISSING
+    first, last = escape(moments[0]), escape(moments[-1])
+    return first if first == last else f"{first} to {last}"
+
+
+def _hyperparameters(method: MethodSummary) -> str:
+    texts = []
+    for record in method.records:
+        values = _at(record.trial, "hyperparameters")
+        if isinstance(values, Mapping):
+            texts.append(
+                ", ".join(f"{k} = {_plain(v)}" for k, v in sorted(values.items()) if v is not None)
+            )
+    return _distinct(texts)
+
+
+def _plain(value: Any) -> str:
+    return " and ".join(str(item) for item in value) if isinstance(value, list) else str(value)

@@ -1,0 +1,230 @@
+"""The tables of numbers; their columns are those of :mod:`peftcore.report.metrics`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from peftcore.report.markdown import escape, signed, table
+from peftcore.report.metrics import ACCURACY, METRICS, MISSING, Metric
+from peftcore.report.pairing import PairedAccuracy, Standing
+from peftcore.report.summary import BASELINE, Error, MethodSummary, Summary, reason
+
+UNDER_MARK = "▼"
+"""Stands beside the name of a method that is less accurate than the bag of words."""
+
+
+def named(summary: Summary, method: MethodSummary) -> str:
+    """Return a method's name for the first column of a table, with its marks."""
+    name = escape(method.name)
+    if method.reference:
+        return f"*{name}* (reference)"
+    return f"{name} {UNDER_MARK}" if summary.under_bag_of_words(method) else name
+
+
+def key_metrics(summary: Summary) -> str:
+    """Return the table of key metrics: a row a method, the best candidate of each column bold."""
+    return _metric_table(summary, [m for m in METRICS if m.key_metric])
+
+
+def details(summary: Summary) -> str:
+    """Return the table of the other metrics."""
+    return _metric_table(summary, [m for m in METRICS if not m.key_metric])
+
+
+def key_metrics_notes(summary: Summary) -> list[str]:
+    """Return the sentences that a reader of the key metrics needs."""
+    notes = []
+    if not summary.pretrained:
+        notes.append(
+            "The backbone's weights are random: time and memory are those of the architecture, "
+            "and accuracy is not shown because it would mean nothing."
+        )
+    elif any(method.mean(ACCURACY) is not None for method in summary.methods):
+        notes.append(f"{summary.error_note}.")
+    notes.append("The best method of each column is bold; reference rows don't compete.")
+    if any(summary.under_bag_of_words(method) for method in summary.candidates):
+        notes.append(f"{UNDER_MARK} marks a method that is less accurate than the bag of words.")
+    notes.append(_memory_note(summary))
+    notes.append("MB and GB are decimal.")
+    return notes
+
+
+def _memory_note(summary: Summary) -> str:
+    if summary.memory.key.startswith("gpu"):
+        return (
+            "GPU memory is the peak that tensors had allocated in training; what the allocator "
+            "reserved and what the driver counted for the process are among the details."
+        )
+    return (
+        "Memory is the peak resident memory of the process in training, its libraries included; "
+        "no trial ran on a GPU."
+    )
+
+
+def _metric_table(summary: Summary, metrics: Sequence[Metric]) -> str:
+    shown = [m for m in metrics if _shown(summary, m)]
+    best = {metric.key: _best(summary, metric) for metric in shown}
+    rows = []
+    for method in summary.methods:
+        cells = [named(summary, method), _seeds(method)]
+        if method.failure is not None:
+            # The reason takes the first column of numbers, and no other cell says anything.
+            rows.append(
+                [*cells, escape(method.failure), *[""] * (len(shown) - 1)][: len(shown) + 2]
+            )
+            continue
+        for metric in shown:
+            cell = _cell(summary, method, metric)
+            winner = not method.reference and metric.show(method.mean(metric)) == best[metric.key]
+            cells.append(f"**{cell}**" if winner else cell)
+        rows.append(cells)
+    return table(["Method", "Seeds", *(metric.heading for metric in shown)], rows)
+
+
+def _seeds(method: MethodSummary) -> str:
+    if not method.finished:
+        return "none"
+    return f"{len(method.finished)} of {len(method.records)}"
+
+
+def _shown(summary: Summary, metric: Metric) -> bool:
+    """Accuracy always; another column where any candidate has a number."""
+    if metric is ACCURACY:
+        return True
+    methods = summary.candidates or summary.methods
+    return any(method.mean(metric) is not None for method in methods)
+
+
+def _best(summary: Summary, metric: Metric) -> str | None:
+    """Return the best candidate's number as shown, so that ties as shown are all best."""
+    values = [method.mean(metric) for method in summary.candidates]
+    known = [value for value in values if value is not None]
+    if metric.better is None or len(known) < 2:
+        return None
+    return metric.show(max(known) if metric.better == "higher" else min(known))
+
+
+def _cell(summary: Summary, method: MethodSummary, metric: Metric) -> str:
+    estimate = method.estimate(metric)
+    if estimate is None:
+        return MISSING
+    text = metric.show(estimate.mean)
+    # One finished seed among several has a sampling error only: not what ± means in that table.
+    other_kind = len(summary.seeds) > 1 and estimate.error_kind is Error.SAMPLING
+    if not estimate.error or other_kind:
+        return text
+    return f"{text} ± {metric.show(estimate.error)}"
+
+
+def differences_from_full(summary: Summary) -> str | None:
+    """Return each method less Full; ``None`` where Full or every other method has no number."""
+    full = summary.find(BASELINE)
+    others = [m for m in summary.methods if m.finished and m is not full]
+    if full is None or not others:
+        return None
+    metrics = [
+        metric
+        for metric in METRICS
+        if metric.difference
+        and full.mean(metric) is not None
+        and any(other.mean(metric) is not None for other in others)
+    ]
+    headings = ["Method"]
+    rows = [[named(summary, other)] for other in others]
+    for metric in metrics:
+        if metric.difference == "points":
+            headings += [f"{metric.label} (points)", "Told apart from Full?"]
+            for row, other in zip(rows, others, strict=True):
+                row += paired_cells(summary.paired(other, full))
+        else:
+            headings.append(metric.label)
+            for row, other in zip(rows, others, strict=True):
+                row.append(_percent(other.mean(metric), full.mean(metric)))
+    return table(headings, rows)
+
+
+def differences_from_references(summary: Summary) -> str | None:
+    """Return each candidate's accuracy less each reference row's; ``None`` where there is none."""
+    references = [m for m in summary.references if m.mean(ACCURACY) is not None]
+    candidates = [m for m in summary.candidates if m.mean(ACCURACY) is not None]
+    if not references or not candidates:
+        return None
+    headings = ["Method"]
+    rows = [[named(summary, candidate)] for candidate in candidates]
+    for reference in references:
+        headings += [f"Above {escape(reference.name)} (points)", "Told apart?"]
+        for row, candidate in zip(rows, candidates, strict=True):
+            row += paired_cells(summary.paired(candidate, reference))
+    return table(headings, rows)
+
+
+def paired_cells(paired: PairedAccuracy | None) -> list[str]:
+    """Return a difference in points and whether the two are told apart, as two cells."""
+    if paired is None:
+        return [MISSING, MISSING]
+    points = signed(paired.mean_points, 2)
+    if len(paired.seeds) > 1:
+        low, high = paired.range_points
+        points = f"{points} [{signed(low, 2)}, {signed(high, 2)}]"
+    return [points, _told_apart(paired)]
+
+
+def _told_apart(paired: PairedAccuracy) -> str:
+    if paired.standing is Standing.UNTESTED:
+        return "untested"
+    several = len(paired.seeds) > 1
+    if several and paired.changes_sign:
+        return "no, the sign changes with the seed"
+    value = paired.largest_p_value
+    largest = "largest " if several else ""
+    answer = "no" if paired.standing is Standing.OPEN else "yes"
+    return f"{answer}, {largest}p {p_value(value)}"
+
+
+def p_value(value: float | None) -> str:
+    """Return a p with the sign before it, such as ``= 0.031`` or ``< 0.001``."""
+    if value is None:
+        return MISSING
+    if value < 0.001:
+        return "< 0.001"
+    return f"= {value:.2f}" if value >= 0.1 else f"= {value:.3f}"
+
+
+def _percent(value: float | None, base: float | None) -> str:
+    if value is None or not base:
+        return MISSING
+    percent = 100 * (value / base - 1)
+    return f"{signed(percent, 2 if percent < -99 else 0)}%"
+
+
+def failed_trials(summary: Summary) -> str | None:
+    """Return the trials that have no numbers, with what went wrong; ``None`` if all have."""
+    rows = [
+        [escape(method.name), str(record.seed), escape(reason(record)), escape(record.error or "")]
+        for method in summary.methods
+        for record in method.unfinished
+    ]
+    return table(["Method", "Seed", "Outcome", "Error"], rows, text_columns=4) if rows else None
+
+
+def passed_checks(summary: Summary) -> str | None:
+    """Return each check with the methods whose trials passed it; ``None`` if none was made."""
+    passed: dict[str, dict[str, int]] = {}
+    for method in summary.methods:
+        for record in method.finished:
+            checks = record.measurement.checks if record.measurement else []
+            for name in dict.fromkeys(str(check.get("name", "")) for check in checks):
+                by_method = passed.setdefault(name, {})
+                by_method[method.name] = by_method.get(method.name, 0) + 1
+    rows = [
+        [
+            escape(name),
+            ", ".join(
+                escape(method) if len(summary.seeds) == 1 else f"{escape(method)} ({count})"
+                for method, count in by_method.items()
+            ),
+        ]
+        for name, by_method in passed.items()
+    ]
+    heading = "Passed by" if len(summary.seeds) == 1 else "Passed by (trials)"
+    return table(["Check", heading], rows, text_columns=2) if rows else None

@@ -1,0 +1,112 @@
+import struct
+from pathlib import Path
+
+import matplotlib
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+
+from peftcore.methods import METHODS
+from peftcore.report import labels, style
+from peftcore.report.figures import write_figures
+from peftcore.report.summary import summarise
+
+ALL = ["overview", "learning_curves", "accuracy_by_train_time", "accuracy_by_memory"]
+
+
+def names(records, folder: Path) -> list[str]:
+    return [plot.name for plot in write_figures(summarise(records), folder)]
+
+
+def test_every_figure_in_both_formats(study, tmp_path):
+    assert names(study, tmp_path) == ALL
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == sorted(f"{name}.{ending}" for name in ALL for ending in ("png", "svg"))
+    for path in tmp_path.glob("*.png"):
+        content = path.read_bytes()
+        width, height = struct.unpack(">II", content[16:24])
+        assert content.startswith(b"\x89PNG")
+        assert width == style.WIDTH_INCHES * style.PNG_DOTS_PER_INCH
+        assert height > 300
+    for path in tmp_path.glob("*.svg"):
+        assert "</svg>" in path.read_text(encoding="utf-8")
+
+
+def test_random_weights_have_no_figure_of_accuracy(record, tmp_path):
+    records = [record(m, weights="random") for m in ("full", "lora", "bow")]
+    assert names(records, tmp_path) == ["overview", "learning_curves"]
+
+
+def test_without_any_result_only_the_overview_is_left(record, tmp_path):
+    assert names([record("lora", outcome="oom", error="x")], tmp_path) == ["overview"]
+
+
+def test_without_losses_there_are_no_curves(record, tmp_path):
+    assert "learning_curves" not in names([record("lora", losses=[])], tmp_path)
+
+
+def test_figures_of_an_earlier_report_are_removed_and_nothing_else(study, record, tmp_path):
+    write_figures(summarise(study), tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    write_figures(summarise([record("lora", outcome="oom", error="x")]), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "notes.txt",
+        "overview.png",
+        "overview.svg",
+    ]
+
+
+@pytest.mark.parametrize("name", ["a$x^2$b", "very_long_" * 10, "名前", "<&>", "tab\there"])
+def test_names_from_elsewhere_can_be_drawn(record, tmp_path, name):
+    assert names([record("full"), record(name)], tmp_path) == ALL
+
+
+def test_twelve_methods(record, tmp_path):
+    records = [record(f"method{n}", accuracy=0.9 + n / 400) for n in range(12)]
+    assert names(records, tmp_path) == ALL
+
+
+def test_several_seeds_of_different_lengths(record, tmp_path):
+    records = [record("lora", seed=1), record("lora", seed=2, losses=[[1, 0.7], [2, 0.6]])]
+    assert names(records, tmp_path) == ALL
+
+
+def test_a_method_looks_the_same_in_every_report():
+    slugs = [method.slug for method in METHODS]
+    together = style.looks([*slugs, "zeta"])
+    for slug in slugs:
+        assert style.looks([slug])[slug] == together[slug]
+
+
+def test_no_two_of_many_methods_look_alike():
+    found = style.looks([method.slug for method in METHODS] + [f"m{n}" for n in range(30)])
+    assert len({(look.colour, look.marker) for look in found.values()}) == len(found)
+
+
+def test_the_readers_own_settings_change_nothing_and_stay(study, tmp_path):
+    write_figures(summarise(study), tmp_path / "plain")
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black"}):
+        write_figures(summarise(study), tmp_path / "own")
+        assert matplotlib.rcParams["font.size"] == 30
+    for path in (tmp_path / "plain").iterdir():
+        assert path.read_bytes() == (tmp_path / "own" / path.name).read_bytes()
+
+
+def test_labels_cover_neither_each_other_nor_points():
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlim(0, 100)
+    axes.set_ylim(80, 95)
+    points = [
+        labels.Point(x=50.0 + n, y=90 + 0.3 * n, error=0.5, text=f"method {n}") for n in range(6)
+    ]
+    labels.place(figure, axes, points)
+    FigureCanvasAgg(figure).draw()
+    texts = [child for child in axes.texts if isinstance(child, Annotation)]
+    assert [text.get_text() for text in texts] == [point.text for point in points]
+    boxes = [text.get_bbox_patch().get_window_extent().padded(-2) for text in texts]
+    for n, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[n + 1 :])
+        for point in points:
+            assert not box.contains(*axes.transData.transform((point.x, point.y)))

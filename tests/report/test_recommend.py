@@ -1,0 +1,149 @@
+import pytest
+
+from peftcore.report import recommend
+from peftcore.report.summary import summarise
+
+
+def picks(records) -> dict[str, str]:
+    return {case.need: case.methods for case in recommend.use_cases(summarise(records))}
+
+
+BALANCE = "The best balance: the default"
+ACCURATE = "The highest accuracy, at any cost"
+FILES = "Many tasks on one backbone: small files to keep and swap"
+
+
+def test_the_study(study):
+    assert picks(study) == {
+        BALANCE: "LoRA",
+        ACCURATE: "Full",
+        "The smallest GPU memory": "QLoRA",
+        "The shortest training": "LoRA",
+        FILES: "QLoRA",
+        "The lowest latency in use": "—",
+    }
+
+
+def test_a_method_under_the_bag_of_words_is_never_recommended(study):
+    # IA3 has the smallest file of all.
+    assert "IA3" not in " ".join(picks(study).values())
+    assert recommend.excluded(summarise(study)) == [
+        "Left out, because the bag of words is more accurate: IA3."
+    ]
+
+
+@pytest.mark.parametrize(("accuracy", "default"), [(0.60, "—"), (0.6005, "LoRA")])
+def test_a_method_that_learned_nothing_is_never_recommended(record, accuracy, default):
+    records = [record("lora", accuracy=accuracy, majority_share=0.6)]
+    assert picks(records)[BALANCE] == default
+    told = "most frequent label is as accurate: LoRA." in " ".join(
+        recommend.excluded(summarise(records))
+    )
+    assert told is (default == "—")
+
+
+def test_a_failed_method_is_never_recommended(record, study):
+    records = [record("full"), record("lora", outcome="oom", error="x"), *study[2:]]
+    assert "LoRA" not in " ".join(picks(records).values()).replace("QLoRA", "")
+    assert "no trial finished: LoRA." in " ".join(recommend.excluded(summarise(records)))
+
+
+def test_references_are_never_recommended(record):
+    records = [record("full", accuracy=0.9), record("head", accuracy=0.9), record("bow")]
+    assert set(picks(records).values()) == {"Full", "—"}
+
+
+def test_the_default_is_the_most_accurate_where_the_test_set_tells_all_apart(record):
+    records = [record("full", accuracy=0.95), record("lora", accuracy=0.80)]
+    assert picks(records)[BALANCE] == "Full"
+    assert "tells every other method apart" in recommend.answer(summarise(records))
+
+
+def test_the_default_is_the_cheapest_of_those_not_told_apart(record):
+    dear = record("lora", accuracy=0.912, train_seconds=900.0)
+    cheap = record("qlora", accuracy=0.911, train_seconds=100.0)
+    assert picks([record("full"), dear, cheap])[BALANCE] == "QLoRA"
+
+
+def test_untested_methods_do_not_count_as_level(record):
+    records = [record("full"), record("lora", keep_predictions=False)]
+    assert picks(records)[BALANCE] == "Full"
+    assert "can't be tested" in recommend.answer(summarise(records))
+
+
+def test_random_weights_recommend_nothing_on_accuracy(record):
+    records = [record(m, weights="random") for m in ("full", "lora", "qlora", "ia3", "bow")]
+    found = picks(records)
+    assert (found[BALANCE], found[ACCURATE]) == ("—", "—")
+    assert found["The shortest training"] == "LoRA"
+    text = recommend.conclusion(summarise(records))
+    assert "the weights are random, so accuracy is unknown" in text
+    assert "Use" not in text
+    assert "accuracy" not in recommend.use_cases(summarise(records))[2].why
+
+
+def test_ties_are_all_named(record):
+    records = [record("full", accuracy=0.9), record("lora", accuracy=0.9)]
+    assert picks(records)[ACCURATE] == "Full and LoRA"
+
+
+def test_without_adapters_there_is_nothing_to_swap(record):
+    assert picks([record("full")])[FILES] == "—"
+
+
+def test_one_method_is_no_choice(record):
+    summary = summarise([record("lora")])
+    assert "the only method with an accuracy that qualifies" in recommend.answer(summary)
+    assert recommend.what_would_settle(summary) is None
+
+
+@pytest.mark.parametrize(
+    ("records", "why"),
+    [
+        ([("lora", {"outcome": "nan", "error": "x"})], "no method finished"),
+        (
+            [("lora", {"accuracy": 0.6}), ("bow", {"accuracy": 0.8})],
+            "no method beats the bag of words and the most frequent label",
+        ),
+        ([("lora", {"accuracy": None})], "no accuracy was measured"),
+    ],
+)
+def test_without_a_default_the_answer_says_why(record, records, why):
+    summary = summarise([record(method, **options) for method, options in records])
+    assert recommend.answer(summary).startswith(f"There is no default to recommend: {why}.")
+    assert recommend.what_would_settle(summary) is None
+
+
+def test_the_answer_states_the_cost_and_how_sure_it_is(study):
+    text = recommend.answer(summarise(study))
+    assert text.startswith("Use **LoRA** (91.15%)")
+    assert "25% less time and 44% less GPU memory" in text
+    assert "This rests on one seed and 2,000 test examples" in text
+    assert "points is possible" in text
+
+
+def test_a_caveat_turns_the_recommendation_into_a_demonstration(record):
+    summary = summarise([record(m, scenario="embedded") for m in ("full", "lora")])
+    assert recommend.answer(summary).startswith("On this corpus the rules pick **LoRA**")
+    assert "Use" not in recommend.conclusion(summary)
+
+
+def test_what_would_settle_it_counts_examples(record):
+    # 85 of 2,000 examples are discordant, 5 net: 1.96² × 85 / 5² = 13.06 times as many.
+    labels = (1,) * 2000
+    full = (1,) * 1745 + (1,) * 45 + (0,) * 40 + (0,) * 170
+    lora = (1,) * 1745 + (0,) * 45 + (1,) * 40 + (0,) * 170
+    summary = summarise(
+        [
+            record("full", predictions=full, labels=labels),
+            record("lora", predictions=lora, labels=labels),
+        ]
+    )
+    text = recommend.what_would_settle(summary)
+    assert "more seeds (`--peft-seeds 5`)" in text
+    assert "about 26,000 test examples" in text
+
+
+def test_with_five_seeds_no_more_are_asked_for(record):
+    records = [record(m, seed=s) for m in ("full", "lora") for s in range(5)]
+    assert recommend.what_would_settle(summarise(records)) is None

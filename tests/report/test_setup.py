@@ -1,0 +1,86 @@
+from peftcore.report import setup
+from peftcore.report.summary import summarise
+from peftcore.scenarios import find_scenario
+
+
+def rows(records) -> dict[str, str]:
+    lines = setup.setup_table(summarise(records)).splitlines()[2:]
+    pairs = [line.strip("|").replace(r"\|", "¦").split("|") for line in lines]
+    return {name.strip(): value.strip().replace("¦", r"\|") for name, value in pairs}
+
+
+def test_the_whole_protocol_is_there(study):
+    found = rows(study)
+    assert found["Backbone"] == "roberta-base, pretrained weights"
+    assert found["Backbone's identity"].endswith("@e2da8e2f811d1448a5b465c236feacd80ffbac7b")
+    assert found["Examples"].startswith("3000 for training, 2000 for accuracy")
+    assert (found["Epochs"], found["Batch size"]) == ("3", "8")
+    assert found["Optimiser"] == "AdamW, weight decay 0.0, gradients clipped at 1.0"
+    assert found["Schedule"] == "linear decay to zero, no warm-up"
+    assert found["Precision"] == "fp16"
+    assert found["Seeds"] == "42"
+    assert found["GPU driver and CUDA"] == "545.23, 12.3"
+    assert found["Packages"] == "peft 0.21.2, torch 2.13.0, transformers 5.23.0"
+    assert found["Hash of peftcore's sources"] == "ab" * 32
+
+
+def test_rates_are_grouped_and_say_where_they_come_from(record):
+    one = rows([record("full"), record("lora"), record("bow")])["Learning rates"]
+    origin = find_scenario("imdb-roberta").rates_origin
+    assert one == f"2e-05 for every method ({origin})"
+    slugs = ("full", "lora", "qlora", "ia3", "bow")
+    tuned = rows([record(m, scenario="embedded") for m in slugs])["Learning rates"]
+    origin = find_scenario("embedded").rates_origin
+    assert tuned == f"0.0002 for Full, 0.002 for LoRA and QLoRA, 0.02 for IA3 ({origin})"
+
+
+def test_overridden_rates_are_not_the_scenarios(record):
+    found = rows([record("lora", overrides=("learning_rate=3e-4",))])
+    assert found["Learning rates"].endswith("(changed from the scenario's)")
+    assert found["Changed from the scenario as declared"] == r"learning\_rate=3e-4"
+
+
+def test_uncommitted_changes_are_told(record):
+    environment = {"git_commit": "abc", "git_dirty": True}
+    assert rows([record("lora", environment=environment)])["Commit"] == (
+        "abc, with changes not committed"
+    )
+
+
+def test_an_empty_environment_is_shown_as_missing(record):
+    found = rows([record("lora", environment={})])
+    assert found["Packages"] == found["GPU"] == found["Processor"] == found["Commit"] == "—"
+
+
+def test_a_gpu_that_no_trial_used_is_told(record):
+    environment = {"hardware": {"gpu": "RTX 3050", "gpu_memory_bytes": 4_000_000_000}}
+    used = rows([record("lora", environment=environment)])["GPU"]
+    idle = rows([record("lora", gpu=False, environment=environment)])["GPU"]
+    assert used == "RTX 3050, 4.0 GB"
+    assert idle == "RTX 3050, 4.0 GB (no trial ran on it)"
+
+
+def test_values_that_differ_are_all_listed(record):
+    records = [
+        record(m, environment={"packages": {"torch": version}, "hardware": {"cpu": version}})
+        for m, version in (("full", "2.12"), ("lora", "2.13"))
+    ]
+    assert rows(records)["Packages"] == "torch 2.12; torch 2.13"
+    assert "different machines" in setup.notes(summarise(records))[0]
+
+
+def test_notes_on_sources_are_told_once_and_escaped(record):
+    records = [record(m, notes=("tokenizer | replaced", None)) for m in ("full", "lora")]
+    assert setup.notes(summarise(records)) == [r"Backbone: tokenizer \| replaced"]
+
+
+def test_foreign_text_can_not_break_the_table(record):
+    environment = {"platform": "evil | x\n| y | z", "python": "<b>"}
+    found = rows([record("lora", environment=environment)])
+    assert found["Platform"] == r"evil \| x \| y \| z, Python &lt;b&gt;"
+
+
+def test_methods_are_described_with_their_hyperparameters(study):
+    text = setup.methods_table(summarise(study))
+    assert "r = 16, targets = query and value" in text
+    assert "([paper](https://arxiv.org/abs/2106.09685))" in text

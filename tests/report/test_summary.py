@@ -1,0 +1,116 @@
+import math
+import statistics
+
+import pytest
+
+from peftcore.errors import UsageError
+from peftcore.report.metrics import ACCURACY, GPU_MEMORY, HOST_MEMORY, TRAIN_TIME
+from peftcore.report.summary import Error, reason, summarise
+
+
+def test_methods_come_in_the_order_of_their_declarations_references_last(record):
+    slugs = ["head", "zeta", "ia3", "bow", "alpha", "full"]
+    summary = summarise([record(slug) for slug in slugs])
+    assert [m.slug for m in summary.methods] == ["full", "ia3", "alpha", "zeta", "bow", "head"]
+    assert [m.slug for m in summary.references] == ["bow", "head"]
+
+
+def test_an_unknown_method_is_called_by_its_slug(record):
+    (method,) = summarise([record("zeta")]).methods
+    assert (method.name, method.reference) == ("zeta", False)
+
+
+def test_an_unknown_scenario_is_called_by_its_name(record):
+    summary = summarise([record("lora", scenario="elsewhere")])
+    assert (summary.title, summary.caveat, summary.rates_origin) == ("elsewhere", None, None)
+
+
+def test_records_come_by_method_and_then_by_seed(record):
+    summary = summarise([record(m, seed=s) for s in (2, 1) for m in ("lora", "full")])
+    assert [(r.method, r.seed) for r in summary.records] == [
+        ("full", 1),
+        ("full", 2),
+        ("lora", 1),
+        ("lora", 2),
+    ]
+
+
+def test_one_seed_states_the_binomial_standard_error(study):
+    estimate = summarise(study).find("full").estimate(ACCURACY)
+    assert estimate.error == pytest.approx(100 * math.sqrt(0.914 * 0.086 / 2000))
+    assert round(estimate.error, 2) == 0.63
+    assert estimate.error_kind is Error.SAMPLING
+
+
+def test_one_seed_states_no_error_of_a_time(study):
+    assert summarise(study).find("full").estimate(TRAIN_TIME).error is None
+
+
+def test_several_seeds_state_the_standard_deviation(record):
+    accuracies = (0.91, 0.92, 0.90)
+    records = [record("lora", seed=n, accuracy=a) for n, a in enumerate(accuracies)]
+    estimate = summarise(records).find("lora").estimate(ACCURACY)
+    assert estimate.mean == pytest.approx(91.0)
+    assert estimate.error == pytest.approx(100 * statistics.stdev(accuracies))
+    assert (estimate.error_kind, estimate.count) == (Error.SEEDS, 3)
+
+
+def test_a_method_with_no_finished_trial_has_a_reason_and_nothing_else(record):
+    summary = summarise([record("lora", outcome="oom", error="CUDA out of memory")])
+    (method,) = summary.methods
+    assert method.failure == "failed: out of memory"
+    assert method.mean(ACCURACY) is None
+    assert summary.find("lora") is None
+
+
+def test_a_method_with_one_finished_trial_has_not_failed(record):
+    records = [record("lora", seed=1), record("lora", seed=2, outcome="nan", error="x")]
+    (method,) = summarise(records).methods
+    assert method.failure is None
+    assert (len(method.finished), len(method.unfinished)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error", "expected"),
+    [
+        ("failed", "first line\nsecond line", "failed: first line"),
+        ("failed", "x" * 100, "failed: " + "x" * 79 + "…"),
+        ("failed", None, "failed"),
+        ("skipped", "needs a GPU", "skipped: needs a GPU"),
+        ("timeout", "took 60 s", "failed: timed out"),
+    ],
+)
+def test_reason_is_one_short_line(record, outcome, error, expected):
+    assert reason(record("lora", outcome=outcome, error=error)) == expected
+
+
+def test_memory_is_the_gpus_where_the_methods_ran_on_one(record):
+    assert summarise([record("lora"), record("bow")]).memory is GPU_MEMORY
+    assert summarise([record("lora", gpu=False), record("bow")]).memory is HOST_MEMORY
+
+
+def test_under_the_bag_of_words_means_strictly_less_accurate(record):
+    summary = summarise([record("lora", accuracy=0.87), record("ia3", accuracy=0.8695),
+                         record("bow", accuracy=0.87)])  # fmt: skip
+    assert not summary.under_bag_of_words(summary.find("lora"))
+    assert summary.under_bag_of_words(summary.find("ia3"))
+
+
+def test_without_a_bag_of_words_nothing_is_under_it(record):
+    summary = summarise([record("ia3", accuracy=0.5)])
+    assert not summary.under_bag_of_words(summary.find("ia3"))
+
+
+def test_no_records_are_no_report():
+    with pytest.raises(UsageError, match="no records"):
+        summarise([])
+
+
+def test_two_scenarios_are_two_reports(record):
+    with pytest.raises(UsageError, match=r"scenario is one of embedded, imdb-roberta"):
+        summarise([record("lora"), record("full", scenario="embedded")])
+
+
+def test_the_same_trial_twice_is_an_error(record):
+    with pytest.raises(UsageError, match="lora has two records with seed 42"):
+        summarise([record("lora"), record("lora")])

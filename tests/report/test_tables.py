@@ -1,0 +1,159 @@
+import pytest
+
+from peftcore.report import tables
+from peftcore.report.summary import summarise
+
+
+def cells(text: str, method: str) -> dict[str, str]:
+    """One row of a pipe table, by heading."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    (row,) = [row for row in rows[2:] if row[0].startswith(method)]
+    return dict(zip(rows[0], row, strict=True))
+
+
+def test_key_metrics_of_the_study(study):
+    row = cells(tables.key_metrics(summarise(study)), "LoRA")
+    assert row == {
+        "Method": "LoRA",
+        "Seeds": "1 of 1",
+        "Accuracy (%)": "91.15 ± 0.64",
+        "Trainable parameters": "1,181,954",
+        "Trainable share (%)": "0.94",
+        "Train time (s)": "**459.0**",
+        "Step time (ms)": "**404.0**",
+        "Peak GPU memory (GB)": "1.482",
+        "File to keep (MB)": "4.73",
+    }
+
+
+def test_the_best_is_bold_among_methods_only(study):
+    text = tables.key_metrics(summarise(study))
+    assert cells(text, "Full")["Accuracy (%)"] == "**91.40 ± 0.63**"
+    assert cells(text, "QLoRA")["Peak GPU memory (GB)"] == "**1.356**"
+    assert "**" not in "".join(cells(text, "*Bag of words*").values())
+    assert "**" not in "".join(cells(text, "*Head only*").values())
+
+
+def test_ties_as_shown_are_all_bold(record):
+    text = tables.key_metrics(
+        summarise([record("full", train_seconds=10.01), record("lora", train_seconds=10.04)])
+    )
+    assert cells(text, "Full")["Train time (s)"] == "**10.0**"
+    assert cells(text, "LoRA")["Train time (s)"] == "**10.0**"
+
+
+def test_one_method_is_best_of_nothing(record):
+    assert "**" not in tables.key_metrics(summarise([record("lora")]))
+
+
+def test_references_and_methods_under_the_bag_of_words_are_marked(study):
+    text = tables.key_metrics(summarise(study))
+    assert "*Bag of words* (reference)" in text
+    assert "*Head only* (reference)" in text
+    assert [line[:8] for line in text.splitlines() if tables.UNDER_MARK in line] == ["| IA3 ▼ "]
+
+
+def test_missing_is_a_dash(study):
+    row = cells(tables.key_metrics(summarise(study)), "*Bag of words*")
+    assert row["Trainable parameters"] == "—"
+    assert row["Peak GPU memory (GB)"] == "—"
+    assert row["File to keep (MB)"] == "—"
+
+
+def test_a_failed_row_says_why_and_has_no_number(record):
+    text = tables.key_metrics(
+        summarise([record("full"), record("lora", outcome="oom", error="20.00 MiB of 4 GiB")])
+    )
+    row = cells(text, "LoRA")
+    assert row["Accuracy (%)"] == "failed: out of memory"
+    assert not any(character.isdigit() for character in "".join(row.values()))
+
+
+def test_a_partly_failed_method_says_how_many_seeds_it_has(record):
+    records = [record("lora", seed=seed) for seed in (1, 2)]
+    records.append(record("lora", seed=3, outcome="crashed", error="killed"))
+    assert cells(tables.key_metrics(summarise(records)), "LoRA")["Seeds"] == "2 of 3"
+
+
+def test_one_finished_seed_among_several_states_no_error(record):
+    records = [record("full", seed=seed, accuracy=0.9 + seed / 100) for seed in (1, 2)]
+    records += [record("lora", seed=1), record("lora", seed=2, outcome="nan", error="x")]
+    text = tables.key_metrics(summarise(records))
+    assert cells(text, "LoRA")["Accuracy (%)"] == "91.15"
+    assert "±" in cells(text, "Full")["Accuracy (%)"]
+
+
+def test_random_weights_show_no_accuracy_anywhere(record):
+    summary = summarise([record(m, weights="random") for m in ("full", "lora", "bow")])
+    text = tables.key_metrics(summary)
+    for method in ("Full", "LoRA", "*Bag of words*"):
+        assert cells(text, method)["Accuracy (%)"] == "—"
+    assert "weights are random" in " ".join(tables.key_metrics_notes(summary))
+    assert "points" not in tables.differences_from_full(summary)
+    assert tables.differences_from_references(summary) is None
+
+
+def test_on_a_cpu_memory_is_the_processs(record):
+    summary = summarise([record("full", gpu=False), record("bow", gpu=False)])
+    assert cells(tables.key_metrics(summary), "Full")["Peak memory (GB)"] == "2.639"
+    assert "resident memory of the process" in " ".join(tables.key_metrics_notes(summary))
+    assert "GPU" not in tables.details(summary)
+
+
+def test_reserved_and_driver_memory_are_details(study):
+    row = cells(tables.details(summarise(study)), "LoRA")
+    assert row["GPU memory reserved (GB)"] == "1.632"
+    assert row["GPU memory by the driver (GB)"] == "2.082"
+    assert row["Adapter parameters"] == "589,824"
+
+
+def test_differences_from_full(study):
+    row = cells(tables.differences_from_full(summarise(study)), "LoRA")
+    assert row["Accuracy (points)"] == "−0.25"
+    assert row["Told apart from Full?"].startswith("no, p = ")
+    assert row["Train time"] == "−25%"
+    assert row["Peak GPU memory"] == "−44%"
+    assert row["Trainable parameters"] == "−99.05%"
+
+
+def test_differences_from_full_need_full(record):
+    assert tables.differences_from_full(summarise([record("lora"), record("ia3")])) is None
+    assert tables.differences_from_full(summarise([record("full")])) is None
+
+
+def test_differences_over_seeds_have_a_range_and_tell_of_a_changing_sign(record):
+    records = [record("full", seed=s, accuracy=0.90) for s in (1, 2)]
+    records += [record("lora", seed=1, accuracy=0.91), record("lora", seed=2, accuracy=0.895)]
+    row = cells(tables.differences_from_full(summarise(records)), "LoRA")
+    assert row["Accuracy (points)"] == "+0.25 [−0.50, +1.00]"
+    assert row["Told apart from Full?"] == "no, the sign changes with the seed"
+
+
+def test_differences_from_references(study):
+    row = cells(tables.differences_from_references(summarise(study)), "IA3")
+    assert row["Above Bag of words (points)"] == "−2.05"
+    assert row["Above Head only (points)"] == "+3.75"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0004, "< 0.001"), (0.0312, "= 0.031"), (0.2723, "= 0.27"), (1.0, "= 1.00"), (None, "—")],
+)
+def test_p_value(value, text):
+    assert tables.p_value(value) == text
+
+
+def test_failed_trials_are_escaped_and_whole(record):
+    error = "CheckFailed: a | b\n<img src=x> `rm`"
+    text = tables.failed_trials(summarise([record("lora", outcome="failed", error=error)]))
+    assert r"CheckFailed: a \| b &lt;img src=x&gt; \`rm\`" in text
+    assert len(text.splitlines()) == 3
+
+
+def test_without_failures_there_is_no_table_of_them(study):
+    assert tables.failed_trials(summarise(study)) is None
+
+
+def test_checks_name_the_methods_that_passed(study):
+    text = tables.passed_checks(summarise(study))
+    assert cells(text, "parameters")["Passed by"] == "Full, LoRA, QLoRA, IA3, Head only"
