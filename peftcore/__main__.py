@@ -29,7 +29,7 @@ EXIT_MISSING = 3
 
 
 def _told(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn peftcore's errors into one sentence on standard error and the exit code they stand for."""
+    """Turn peftcore's errors into a sentence on standard error and their exit code."""
 
     @functools.wraps(command)
     def wrapped(*arguments: Any, **options: Any) -> None:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from peftcore.errors import UsageError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@.*)?")
+CONNECT_SECONDS = 15.0
+"""How long the hub may take to answer that a repository is there."""
+
+HubKind = Literal["model", "dataset"]
+"""What a repository on the hub holds."""
+
 _REVISION = re.compile(r"[0-9a-f]{40}")
 
 
 def is_hub_id(name: str) -> bool:
-    """Return whether ``name`` has the form of a hub id, ``owner/name`` or ``owner/name@revision``."""
+    """Return whether ``name`` has the form ``owner/name`` or ``owner/name@revision``."""
     return _HUB_ID.fullmatch(name) is not None
 
 
@@ -37,7 +44,7 @@ def fetch(
     repository: str,
     revision: str,
     *,
-    kind: Literal["model", "dataset"],
+    kind: HubKind,
     files: Sequence[str],
     mend: str,
 ) -> Path:
@@ -53,21 +60,24 @@ def fetch(
     Raises:
         UsageError: the files are neither in the hub's cache nor can be downloaded.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
 
-    request = {
-        "repo_id": repository,
-        "revision": revision,
-        "repo_type": kind,
-        "allow_patterns": list(files),
-    }
+    download = partial(
+        snapshot_download,
+        repository,
+        revision=revision,
+        repo_type=kind,
+        allow_patterns=list(files),
+    )
     try:
         # A cached snapshot of a commit can't be out of date: no need to ask the hub.
-        return Path(snapshot_download(**request, local_files_only=True))
+        return Path(download(local_files_only=True))
     except Exception:
         pass
     try:
-        return Path(snapshot_download(**request))
+        # Asked once and briefly: the download itself would try for half a minute, loudly.
+        HfApi().repo_info(repository, revision=revision, repo_type=kind, timeout=CONNECT_SECONDS)
+        return Path(download())
     except Exception as error:
         # The hub's client raises its own errors, its HTTP library's and the system's alike; for
         # the user they all mean that the files can't be had.
@@ -76,3 +86,11 @@ def fetch(
             f"the {kind} {repository}@{revision[:12]} is not on this machine and the hub can't be "
             f"reached ({reason[:160]}): {mend}"
         ) from None
+
+
+def is_cached(repository: str, revision: str, file: str, *, kind: HubKind) -> bool:
+    """Return whether a file of a repository at a revision is in the hub's cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, file, revision=revision, repo_type=kind)
+    return isinstance(found, str)

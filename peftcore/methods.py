@@ -1,7 +1,7 @@
 """What is compared: one declaration a method, and nothing else to touch when one is added.
 
 A declaration is plain data. It imports neither torch nor peft, so that options, tables and reports
-can list the methods on a machine that has neither; ``peftcore.models.attach`` turns it into a model.
+list the methods on a machine that has neither; ``peftcore.models.attach`` turns it into a model.
 """
 
 from __future__ import annotations

@@ -257,9 +257,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     if _hands_out_work(session.config):
         # The controller collects no tests: it looks at what every worker is about to need.
-        wanted = {Cell(name, "") for name in peft.scenarios} if peft.config.getoption(
-            "--peft-scenario"
-        ) else set()
+        wanted = (
+            {Cell(name, "") for name in peft.scenarios}
+            if peft.config.getoption("--peft-scenario")
+            else set()
+        )
     else:
         wanted = {cell for item in session.items if (cell := _cell_of(item)) is not None}
     names = {cell.scenario for cell in wanted if not cell.needs_gpu or has_gpu()}

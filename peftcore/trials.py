@@ -1,4 +1,4 @@
-"""The trial: method x scenario x seed, with an id that names everything that can change its result."""
+"""The trial: method × scenario × seed, and the id that names all that can change its result."""
 
 from __future__ import annotations
 

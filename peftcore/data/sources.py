@@ -21,7 +21,7 @@ from peftcore.trials import Source
 EMBEDDED_TRAIN_EXAMPLES = 5000
 EMBEDDED_TEST_EXAMPLES = 2000
 
-_IMDB = ("stanfordnlp/imdb", "e6281661ce1c48d982bc483cf8a173c1bbeb5d31")
+IMDB = ("stanfordnlp/imdb", "e6281661ce1c48d982bc483cf8a173c1bbeb5d31")
 _IMDB_CONTENT = "43451d1899f9bda51c67cb1451fff176d553dc2fb0d46b8253dcaeddea6a2758"
 """What :meth:`Corpus.content` gives for the Large Movie Review Dataset, whatever its row order."""
 
@@ -46,7 +46,7 @@ def locate_data(name: str, task: Task, *, where: str = "data") -> Source:
         return Source(name=name, identity=f"embedded-corpus-v{CORPUS_VERSION}")
     if name == "imdb":
         mend = "pass --peft-data FOLDER with train.parquet and test.parquet"
-        folder = _fetch_data(*_IMDB, mend)
+        folder = _fetch_data(*IMDB, mend)
     elif Path(name).is_dir():
         folder = Path(name)
     elif is_hub_id(name):
@@ -116,7 +116,7 @@ def _read_folder(folder: Path, text_column: str, label_column: str, labels: int)
 
 
 def _files_of(folder: Path, split: str) -> list[Path]:
-    """Return the files of one split: ``train.csv``, or shards such as ``train-00000-of-2.parquet``."""
+    """Return the files of one split: ``train.csv``, or shards, ``train-00000-of-2.parquet`` …."""
     for suffix in _SUFFIXES:
         found = sorted(
             path
@@ -225,9 +225,9 @@ def _label(value: object, file: Path, place: str, column: str, labels: int) -> i
     label: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
         label = value
-    elif isinstance(value, float) and value.is_integer():
-        label = int(value)
-    elif isinstance(value, str) and value.strip().removeprefix("-").isdecimal():
+    elif (isinstance(value, float) and value.is_integer()) or (
+        isinstance(value, str) and value.strip().removeprefix("-").isdecimal()
+    ):
         label = int(value)
     if label is None or not 0 <= label < labels:
         raise UsageError(

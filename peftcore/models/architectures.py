@@ -55,8 +55,4 @@ def architecture_of(model_type: str) -> Architecture:
 
 def modules_named(model: nn.Module, part: str) -> list[str]:
     """Return the full names of the modules whose name is ``part`` or ends with ``.part``."""
-    return [
-        name
-        for name, _ in model.named_modules()
-        if name == part or name.endswith(f".{part}")
-    ]
+    return [name for name, _ in model.named_modules() if name == part or name.endswith(f".{part}")]

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import bitsandbytes
 import peft
 import transformers
+from bitsandbytes.nn.modules import Linear4bit
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
+from transformers import PreTrainedModel
 
 from peftcore.methods import Adapter, Method, Trains
 from peftcore.models.architectures import Architecture, architecture_of, modules_named
+
+_PEFT_PREFIX = "base_model.model."
+"""What peft puts before the names of a model's modules."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +54,26 @@ class Classifier:
 
     def adapted_modules(self) -> list[str]:
         """Return the full names of the modules that carry an adapter, as before attachment."""
-        prefix = "base_model.model."
         return [
-            name.removeprefix(prefix)
+            name.removeprefix(_PEFT_PREFIX)
             for name, module in self.model.named_modules()
             if isinstance(module, BaseTunerLayer)
         ]
 
+    def adapter_of(self, module: str) -> list[nn.Parameter]:
+        """Return the parameters that the method added to an adapted module."""
+        return [
+            parameter
+            for name, parameter in self.model.get_submodule(
+                _PEFT_PREFIX + module
+            ).named_parameters()
+            if not name.startswith("base_layer.")
+        ]
 
-def attach(model: nn.Module, method: Method, *, seed: int, dropout: float | None) -> Classifier:
+
+def attach(
+    model: PreTrainedModel, method: Method, *, seed: int, dropout: float | None
+) -> Classifier:
     """Return ``model`` with ``method`` attached: what it trains requires gradients, all else not.
 
     Args:
@@ -99,7 +114,7 @@ def _settle_biases(model: nn.Module) -> None:
     Done before training, the weights that are checked are the weights that are trained with.
     """
     for module in model.modules():
-        if isinstance(module, bitsandbytes.nn.Linear4bit) and module.bias is not None:
+        if isinstance(module, Linear4bit) and module.bias is not None:
             module.bias.data = module.bias.data.to(module.compute_dtype)
 
 

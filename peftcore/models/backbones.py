@@ -165,7 +165,9 @@ def _fetch_model(repository: str, revision: str, weights: Weights, mend: str) ->
 def _from_folder(folder: Path, name: str, weights: Weights) -> Source:
     config = folder / _CONFIG_FILE
     if not config.is_file():
-        raise UsageError(f"model folder {folder} has no {_CONFIG_FILE}: it is no transformers model")
+        raise UsageError(
+            f"model folder {folder} has no {_CONFIG_FILE}: it is no transformers model"
+        )
     try:
         model_type = json.loads(config.read_text(encoding="utf-8"))["model_type"]
     except (ValueError, KeyError, TypeError):

@@ -23,10 +23,10 @@ def _shown(names: list[str], most: int = 3) -> str:
 
 
 def check_targets(classifier: Classifier) -> Check:
-    """Check that just the intended modules carry an adapter, alike in every layer.
+    """Check that just the intended modules carry an adapter that is trained, alike in every layer.
 
     Raises:
-        CheckFailed: a module lacks one, or has one that was not asked for.
+        CheckFailed: a module lacks one, has one that was not asked for, or has a frozen one.
     """
     adapted = classifier.adapted_modules()
     if classifier.method.adapter is None:
@@ -42,6 +42,11 @@ def check_targets(classifier: Classifier) -> Check:
             )
     if not adapted:
         raise CheckFailed("targets: the adapter was attached to no module at all")
+    frozen = sorted(
+        name for name in adapted if not any(p.requires_grad for p in classifier.adapter_of(name))
+    )
+    if frozen:
+        raise CheckFailed(f"targets: {len(frozen)} adapters are frozen: {_shown(frozen)}")
     by_layer: dict[str, set[str]] = defaultdict(set)
     for name in adapted:
         layer = next((part for part in name.split(".") if part.isdigit()), "outside the layers")
@@ -82,7 +87,7 @@ def check_head(classifier: Classifier) -> Check:
 
 def _digest(tensor: torch.Tensor) -> bytes:
     raw = tensor.detach().contiguous().view(-1).view(torch.uint8).cpu().numpy()
-    return hashlib.sha256(raw).digest()
+    return hashlib.sha256(raw.data).digest()
 
 
 class WeightWatch:
@@ -125,7 +130,7 @@ class WeightWatch:
         ]
 
     def _group(self, name: str) -> str:
-        """Return the module that must move: an adapted one holds several of the method's tensors."""
+        """Return the module that must move: one that is adapted holds several tensors."""
         is_adapter = self._classifier.method.trains is Trains.ADAPTER
         if is_adapter and not self._classifier.in_head(name):
             for module in self._classifier.adapted_modules():

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import bitsandbytes
 import torch
 import transformers
+from bitsandbytes.nn.modules import Linear4bit
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -137,5 +137,5 @@ def _keep_training_kernels(model: PreTrainedModel) -> None:
     and without a word (bitsandbytes 0.50.2, ``Linear4bit.forward``).
     """
     for module in model.modules():
-        if isinstance(module, bitsandbytes.nn.Linear4bit):
+        if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False

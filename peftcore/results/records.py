@@ -3,7 +3,7 @@
 History of the format:
 
 1. The first: ``schema``, ``outcome``, ``error``, ``trial``, ``measurement``, ``environment`` and
-   ``predictions``. Keys may be added within a version; renaming or removing one makes a new version.
+   ``predictions``. Keys may be added within a version; renaming or removing one makes a new one.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import IO, Any
 
 from peftcore.errors import CheckFailed, LossNotFinite
@@ -84,7 +85,7 @@ def _run(trial: Trial, wire: IO[str]) -> dict[str, Any]:
 def _in_short(error: BaseException) -> str:
     """Return the error and where it was raised, in two lines."""
     frames = traceback.extract_tb(error.__traceback__)
-    where = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"
+    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
     return f"{type(error).__name__}: {error}\nraised at {where}"
 
 

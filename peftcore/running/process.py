@@ -7,6 +7,7 @@ output; when its input ends because the parent is gone, it ends too.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -73,11 +74,9 @@ def run_in_child(trial: Trial, *, timeout_seconds: float | None, progress: Progr
         assert child.stdout is not None
         try:
             # A child that died at once breaks the pipe; how it ended is told below.
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 child.stdin.write(json.dumps(trial.to_job()) + "\n")
                 child.stdin.flush()
-            except BrokenPipeError:
-                pass
             report = _listen(child.stdout, deadline, progress)
             if report is not None:
                 return report
@@ -91,10 +90,8 @@ def run_in_child(trial: Trial, *, timeout_seconds: float | None, progress: Progr
             child.kill()
             child.wait()
             child.stdout.close()
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 child.stdin.close()
-            except BrokenPipeError:
-                pass
 
 
 def _child_environment() -> dict[str, str]:
@@ -110,9 +107,7 @@ def _child_environment() -> dict[str, str]:
     }
 
 
-def _listen(
-    stream: IO[str], deadline: float | None, progress: Progress
-) -> ChildReport | None:
+def _listen(stream: IO[str], deadline: float | None, progress: Progress) -> ChildReport | None:
     """Hand on events until the result comes; ``None`` when the stream or the time ends first."""
     lines: queue.Queue[str | None] = queue.Queue()
 

@@ -18,6 +18,7 @@ from peftcore.scenarios import Precision, Recipe
 from peftcore.training.evaluating import Evaluator, autocast, logits_of
 from peftcore.training.observing import LossWatch, Observer, StepClock, TrainingLog
 
+
 def train(
     model: nn.Module,
     examples: Tokenised,
@@ -85,9 +86,7 @@ class Update:
             self._optimiser, lambda step: max(0.0, 1 - step / steps)
         )
         # 16-bit floats underflow without it; every other precision has the range of 32 bits.
-        self._scaler = torch.amp.GradScaler(
-            device.type, enabled=recipe.precision is Precision.FP16
-        )
+        self._scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision is Precision.FP16)
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """Train on one batch and return its mean loss before the update, still on the device."""

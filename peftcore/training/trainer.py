@@ -64,7 +64,7 @@ def train(
         trainer = _Trainer(
             model=model,
             args=arguments,
-            train_dataset=_Positions(len(examples)),
+            positions=_Positions(len(examples)),
             data_collator=_Collator(examples),
             sampler=_FixedOrder(len(examples), seed),
             watch=watch,
@@ -130,14 +130,17 @@ class _FixedOrder(Sampler[int]):
 class _Trainer(Trainer):
     """Trainer with our order of examples, that keeps the loss of each step."""
 
-    def __init__(self, *, sampler: _FixedOrder, watch: LossWatch, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self, *, positions: _Positions, sampler: _FixedOrder, watch: LossWatch, **options: Any
+    ) -> None:
+        super().__init__(train_dataset=positions, **options)
+        self._positions = positions
         self._sampler = sampler
         self._watch = watch
 
     def get_train_dataloader(self) -> DataLoader[int]:
         loader = DataLoader(
-            self.train_dataset,
+            self._positions,
             batch_size=self.args.train_batch_size,
             sampler=self._sampler,
             collate_fn=self.data_collator,
@@ -153,7 +156,7 @@ class _Trainer(Trainer):
         return result
 
 
-class _Stopwatch(TrainerCallback):  # type: ignore[misc]  # transformers leaves it untyped
+class _Stopwatch(TrainerCallback):
     """Marks each step, and stops the training clock while an epoch's evaluation runs."""
 
     def __init__(

@@ -1,0 +1,145 @@
+"""Tiny models, small data sets and trials that all tests share."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peftcore.data.sources import locate_data
+from peftcore.methods import find_method
+from peftcore.models.backbones import locate_backbone
+from peftcore.scenarios import Precision, Recipe, Task
+from peftcore.trials import Engine, Trial, Weights
+
+WORDS = (
+    *("the", "a", "film", "plot", "was", "is", "not", "very", "quite", "and", "but"),
+    *("good", "great", "fine", "dull", "poor", "bad"),
+)
+
+
+def write_tokenizer(folder: Path) -> int:
+    """Write a word-level BERT tokenizer over WORDS, and return the size of its vocabulary."""
+    from transformers import BertTokenizerFast
+
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    return len(vocabulary)
+
+
+def write_tiny_model(folder: Path, kind: str = "bert") -> Path:
+    """Write a random two-layer classifier of this model type, with its tokenizer."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = write_tokenizer(folder)
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=vocabulary,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=66,
+        pad_token_id=0,
+    )
+    torch.manual_seed(0)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random two-layer BERT."""
+    return write_tiny_model(tmp_path_factory.mktemp("tiny-bert"))
+
+
+@pytest.fixture(scope="session")
+def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random two-layer RoBERTa."""
+    return write_tiny_model(tmp_path_factory.mktemp("tiny-roberta"), "roberta")
+
+
+def review_rows(count: int, seed: int) -> list[tuple[str, int]]:
+    """Return texts over WORDS with labels that the words decide: good ones or bad ones."""
+    generator = random.Random(seed)
+    rows = []
+    for index in range(count):
+        label = index % 2
+        opinion = generator.choice(["good", "great", "fine"] if label else ["dull", "poor", "bad"])
+        filler = generator.choices(WORDS[:6], k=generator.randint(3, 12))
+        rows.append((" ".join([*filler, opinion]), label))
+    generator.shuffle(rows)
+    return rows
+
+
+def write_csv(path: Path, rows: list[tuple[Any, Any]], header: tuple[str, str]) -> None:
+    """Write rows of two columns as CSV."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.csv (200 rows) and test.csv (60 rows)."""
+    folder = tmp_path_factory.mktemp("tiny-data")
+    write_csv(folder / "train.csv", review_rows(200, seed=1), ("text", "label"))
+    write_csv(folder / "test.csv", review_rows(60, seed=2), ("text", "label"))
+    return folder
+
+
+MakeTrial = Callable[..., Trial]
+
+
+@pytest.fixture
+def make_trial(tiny_bert: Path, tiny_data: Path) -> MakeTrial:
+    """Return a function that makes a trial of a method on the tiny model and data."""
+
+    def make(
+        method: str = "lora",
+        *,
+        seed: int = 42,
+        model: Path = tiny_bert,
+        data: Path = tiny_data,
+        engine: Engine = Engine.PEFTCORE,
+        weights: Weights = Weights.PRETRAINED,
+        train_examples: int = 48,
+        test_examples: int = 24,
+        **recipe: Any,
+    ) -> Trial:
+        task = Task(train_examples=train_examples, test_examples=test_examples, max_length=32)
+        declared = Recipe(epochs=1, learning_rate=1e-3, precision=Precision.FP32)
+        return Trial(
+            method=find_method(method),
+            scenario="embedded",
+            seed=seed,
+            backbone=locate_backbone(str(model), weights),
+            data=locate_data(str(data), task),
+            weights=weights,
+            task=task,
+            recipe=dataclasses.replace(declared, **recipe),
+            engine=engine,
+            overrides=("test",),
+        )
+
+    return make
+
+
+SHARED_IMDB = Path(__file__).resolve().parents[2] / "shared" / "imdb"
+
+
+@pytest.fixture(scope="session")
+def imdb() -> Path:
+    """The folder of the real IMDb reviews; the test is skipped where they are not at hand."""
+    if not (SHARED_IMDB / "train.parquet").is_file():
+        pytest.skip("needs the real IMDb reviews in ../shared/imdb, which are not on this machine")
+    return SHARED_IMDB

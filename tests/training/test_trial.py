@@ -1,0 +1,149 @@
+"""A whole trial in this process: what it measures and what it refuses to count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from peftcore.data.examples import Examples
+from peftcore.errors import CheckFailed, LossNotFinite
+from peftcore.methods import METHODS, Method
+from peftcore.models import attach as attaching
+from peftcore.results.records import Measurement
+from peftcore.training import trial as trials
+from peftcore.training.bag_of_words import fit_bag_of_words
+from peftcore.training.trial import run_trial
+from peftcore.trials import Engine, Trial, Weights
+from tests.conftest import MakeTrial, review_rows
+
+
+def run(trial: Trial) -> trials.TrialResult:
+    return run_trial(trial, observe=lambda _: None)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.slug)
+def test_every_method_leaves_a_whole_measurement(make_trial: MakeTrial, method: Method) -> None:
+    result = run(make_trial(method.slug, epochs=2))
+    measured = Measurement.from_json(result.measurement)
+    right = [a == b for a, b in zip(result.predictions, result.labels, strict=True)]
+    assert measured.accuracy == sum(right) / 24
+    assert measured.evaluated_examples == 24
+    assert measured.majority_share == max(map(result.labels.count, (0, 1))) / 24
+    assert measured.train_seconds is not None
+    assert 0 < measured.train_seconds < 60
+    assert measured.train_cpu_seconds is not None
+    assert measured.train_cpu_seconds > 0
+    assert measured.trainable_parameters is not None
+    assert measured.total_parameters is not None
+    assert 0 < measured.trainable_parameters <= measured.total_parameters
+    if method.slug == "bow":
+        assert measured.losses == []
+        assert measured.step_seconds is None
+        return
+    assert [step for step, _ in measured.losses] == list(range(1, 13))
+    assert [epoch for epoch, _ in measured.epoch_accuracies] == [1, 2]
+    assert measured.epoch_accuracies[-1][1] == measured.accuracy
+    assert measured.head_parameters == 2 * 64 + 2
+    assert (measured.adapter_parameters or 0) == (
+        0
+        if method.adapter is None
+        else measured.trainable_parameters - (measured.head_parameters or 0)
+    )
+    assert (measured.adapter_file_bytes or 0) >= 4 * measured.trainable_parameters
+    names = [check["name"] for check in measured.checks]
+    assert names == ["targets", "head", "frozen weights", "trained weights", "reload"]
+    order = ["load", "attach", "check", "warm up", "train", "evaluate", "save", "reload"]
+    assert list(measured.phases) == order
+    assert measured.phases["train"].seconds == measured.train_seconds
+
+
+def test_the_tiny_task_is_learned(make_trial: MakeTrial) -> None:
+    """Well above chance: the loop trains, and evaluation sees the trained weights."""
+    trial = make_trial("full", epochs=6, train_examples=192, learning_rate=1e-3)
+    assert run(trial).measurement["accuracy"] >= 0.9
+
+
+def test_the_same_trial_gives_the_same_numbers_and_another_seed_does_not(
+    make_trial: MakeTrial,
+) -> None:
+    first, again, other = (run(make_trial("lora", seed=seed)) for seed in (1, 1, 2))
+    assert first.measurement["losses"] == again.measurement["losses"]
+    assert first.predictions == again.predictions
+    assert first.measurement["losses"] != other.measurement["losses"]
+
+
+def test_warming_up_changes_nothing(make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch) -> None:
+    warm = run(make_trial("lora")).measurement["losses"]
+    monkeypatch.setattr(trials, "warm_up", lambda *_: None)
+    assert run(make_trial("lora")).measurement["losses"] == warm
+
+
+@pytest.mark.parametrize("engine", list(Engine))
+def test_a_loss_gone_wrong_ends_the_trial(make_trial: MakeTrial, engine: Engine) -> None:
+    """Trainer alone would log 0.0 and succeed."""
+    with pytest.raises(LossNotFinite):
+        run(make_trial("full", engine=engine, learning_rate=1e30, epochs=3))
+
+
+def test_random_weights_need_no_weights_file(make_trial: MakeTrial, tiny_bert: Any) -> None:
+    first, again = (run(make_trial("qlora", weights=Weights.RANDOM)) for _ in range(2))
+    assert first.measurement["losses"] == again.measurement["losses"]
+    pretrained = run(make_trial("qlora"))
+    assert pretrained.measurement["losses"] != first.measurement["losses"]
+
+
+def test_a_method_that_trains_nothing_fails_its_check(
+    make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attach = attaching.attach
+
+    def attach_and_freeze(*arguments: Any, **options: Any) -> attaching.Classifier:
+        classifier = attach(*arguments, **options)
+        for name, parameter in classifier.parameters().items():
+            if "lora_" in name:
+                parameter.requires_grad_(False)
+        return classifier
+
+    monkeypatch.setattr(trials, "attach", attach_and_freeze)
+    assert run(make_trial("full")).measurement["checks"]
+    with pytest.raises(CheckFailed, match="4 adapters are frozen"):
+        run(make_trial("lora"))
+
+
+def test_a_backbone_that_is_trained_by_mistake_fails_its_check(
+    make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = trials.loop.train
+
+    def train_and_disturb(model: torch.nn.Module, *arguments: Any, **options: Any) -> Any:
+        log = train(model, *arguments, **options)
+        with torch.no_grad():
+            next(p for p in model.parameters() if not p.requires_grad).add_(1e-6)
+        return log
+
+    monkeypatch.setitem(trials.ENGINES, Engine.PEFTCORE, train_and_disturb)  # type: ignore[misc]
+    with pytest.raises(CheckFailed, match="frozen weights: 1 changed"):
+        run(make_trial("lora"))
+
+
+def test_progress_names_every_phase_in_order(make_trial: MakeTrial) -> None:
+    phases: list[str] = []
+
+    def observe(event: dict[str, Any]) -> None:
+        if not phases or phases[-1] != event["phase"]:
+            phases.append(event["phase"])
+
+    run_trial(make_trial("lora", epochs=2), observe)
+    epochs = ["train", "evaluate"] * 2
+    assert phases == ["load", "attach", "warm up", *epochs, "save"]
+
+
+def test_the_bag_of_words_learns_words_and_knows_no_others() -> None:
+    rows = review_rows(80, seed=5)
+    examples = Examples([text for text, _ in rows], [label for _, label in rows])
+    fitted = fit_bag_of_words(examples, seed=0)
+    assert fitted.predict(Examples(["a film great", "the plot dull"], [1, 0])) == [1, 0]
+    vocabulary = len(fitted.pipeline[0].vocabulary_)
+    assert fitted.parameters() == vocabulary + 1
