@@ -73,6 +73,8 @@ class Method:
         adapter: what is attached to the frozen backbone, if anything.
         quantisation: how the frozen backbone is stored, if not in full.
         reference: whether it is a row to be beaten and not a candidate.
+        rate_of: the slug of the method whose learning rate it takes in a scenario that declares
+            none for it.
     """
 
     slug: str
@@ -83,6 +85,7 @@ class Method:
     adapter: Adapter | None = None
     quantisation: Quantisation | None = None
     reference: bool = False
+    rate_of: str | None = None
 
     def __post_init__(self) -> None:
         if (self.adapter is not None) != (self.trains is Trains.ADAPTER):

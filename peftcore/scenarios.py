@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from peftcore.errors import UsageError, unknown
+from peftcore.methods import Method
 
 MARGIN_OF_A_SINGLE_RUN = 0.025
 """How far below its expected accuracy a method may end before its floor fails (one seed known)."""
@@ -129,6 +130,13 @@ class Scenario:
     def __post_init__(self) -> None:
         for name in ("rates", "expected"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def learning_rate(self, method: Method) -> float:
+        """Return the rate for a method: its own here, else that of its kin, else the recipe's."""
+        for slug in (method.slug, method.rate_of):
+            if slug is not None and slug in self.rates:
+                return self.rates[slug]
+        return self.recipe.learning_rate
 
     def describe(self) -> dict[str, Any]:
         """Return the declaration as plain JSON values."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from peftcore.data.sources import locate_data
 from peftcore.methods import find_method
@@ -31,6 +34,25 @@ def write_tokenizer(folder: Path) -> int:
     (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
     BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
     return len(vocabulary)
+
+
+BARE_CONFIG = {"model_type": "bert", "hidden_size": 8, "vocab_size": 4}
+
+
+def write_bare_model(folder: Path, **config: Any) -> Path:
+    """Write what makes a folder look like a backbone, without torch; it can't be loaded."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = json.dumps({**BARE_CONFIG, **config})
+    (folder / "config.json").write_text(content, encoding="utf-8")
+    (folder / "tokenizer.json").write_text('{"version": "1.0"}', encoding="utf-8")
+    save_file({"embeddings": np.ones((4, 8), np.float32)}, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture
+def bare_model(tmp_path: Path) -> Path:
+    """A folder that is located and verified as a backbone, at no cost."""
+    return write_bare_model(tmp_path / "bare-model")
 
 
 def write_tiny_model(folder: Path, kind: str = "bert") -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peftcore.data.sources import locate_data
@@ -119,9 +118,8 @@ def plan(selection: Selection) -> list[Trial]:
     overrides = _overrides(selection, scenario, backbone.name, data.name)
     trials = []
     for method in methods:
-        rate = recipe.learning_rate
-        if "learning_rate" not in changed:
-            rate = scenario.rates.get(method.slug, rate)
+        asked = "learning_rate" in changed
+        rate = recipe.learning_rate if asked else scenario.learning_rate(method)
         for seed in selection.find_seeds():
             trial = Trial(
                 method=method,
@@ -172,8 +170,3 @@ def shortfall(trial: Trial, accuracy: float, majority: float) -> str | None:
         f"{trial.method.name}, seed {trial.seed}: accuracy {accuracy:.4f} is under the floor "
         f"{floor:.4f} of scenario {trial.scenario}"
     )
-
-
-def slugs(methods: Sequence[Method]) -> list[str]:
-    """Return the slugs of methods."""
-    return [method.slug for method in methods]
