@@ -47,7 +47,8 @@ class Source:
 
     Attributes:
         name: what it is called in tables, such as ``"minilm"``.
-        identity: what tells its contents apart: a hub id with its revision, or a SHA-256.
+        identity: what tells its contents apart: a SHA-256, or a version.
+        revision: its place on the hub, ``owner/name@commit``, if it has one.
         path: its folder on this machine; ``None`` where it has none. No part of any id.
         tokenizer_path: the folder of its tokenizer, where that is another one.
         note: what a reader must know about how it was found, if anything.
@@ -55,6 +56,7 @@ class Source:
 
     name: str
     identity: str
+    revision: str | None = None
     path: str | None = None
     tokenizer_path: str | None = None
     note: str | None = None

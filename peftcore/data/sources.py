@@ -44,13 +44,17 @@ def locate_data(name: str, task: Task, *, where: str = "data") -> Source:
     if name == "embedded":
         require_enough(_embedded(), task)
         return Source(name=name, identity=f"embedded-corpus-v{CORPUS_VERSION}")
+    revision = None
     if name == "imdb":
         mend = "pass --peft-data FOLDER with train.parquet and test.parquet"
         folder = _fetch_data(*IMDB, mend)
+        revision = "@".join(IMDB)
     elif Path(name).is_dir():
         folder = Path(name)
     elif is_hub_id(name):
-        folder = _fetch_data(*split_hub_id(name, where=where), "pass --peft-data FOLDER")
+        repository, commit = split_hub_id(name, where=where)
+        folder = _fetch_data(repository, commit, "pass --peft-data FOLDER")
+        revision = name
     else:
         raise UsageError(
             f"{where} {name!r} is neither a folder nor a known data set: expected 'embedded', "
@@ -58,10 +62,12 @@ def locate_data(name: str, task: Task, *, where: str = "data") -> Source:
         )
     corpus = _read_folder(folder.resolve(), task.text_column, task.label_column, task.labels)
     require_enough(corpus, task)
-    known = corpus.content() == _IMDB_CONTENT
+    # The very reviews in another file, or in another order, are the same data set.
+    known = name == "imdb" or corpus.content() == _IMDB_CONTENT
     return Source(
-        name="imdb" if known else (name if is_hub_id(name) else folder.resolve().name),
+        name="imdb" if known else folder.resolve().name if revision is None else name,
         identity=corpus.identity(),
+        revision=revision,
         path=str(folder.resolve()),
     )
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,6 +39,11 @@ class PinnedBackbone:
     weights_sha256: str | None = None
     package: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def hub_id(self) -> str:
+        """The repository with its revision."""
+        return f"{self.repository}@{self.revision}"
 
 
 PINNED_BACKBONES: Mapping[str, PinnedBackbone] = {
@@ -92,7 +97,7 @@ def locate_backbone(name: str, weights: Weights, *, where: str = "backbone") -> 
     if is_hub_id(name):
         repository, revision = split_hub_id(name, where=where)
         folder = _fetch_model(repository, revision, weights, "pass --peft-model FOLDER")
-        return _from_folder(folder, name, weights)
+        return replace(_from_folder(folder, repository, weights), revision=name)
     raise UsageError(
         f"{where} {name!r} is neither a folder nor a known backbone: expected one of "
         f"{', '.join(map(repr, PINNED_BACKBONES))}, a folder with {_CONFIG_FILE} and "
@@ -127,7 +132,7 @@ def _locate_pinned(name: str, pinned: PinnedBackbone, weights: Weights) -> Sourc
                 f"{folder / WEIGHTS_FILE} is not the pinned {name}: its SHA-256 is {found[:12]}…, "
                 f"expected {expected[:12]}…; install or download it again"
             )
-    return source
+    return replace(source, revision=pinned.hub_id)
 
 
 def _architecture_only(name: str, pinned: PinnedBackbone) -> Source:

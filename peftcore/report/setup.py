@@ -27,8 +27,10 @@ def setup_table(summary: Summary) -> str:
         "Changed from the scenario as declared": trial("overrides"),
         "Backbone": f"{trial('backbone', 'name')}, {trial('weights')} weights",
         "Backbone's identity": trial("backbone", "identity"),
+        "Backbone on the hub": trial("backbone", "revision"),
         "Data": trial("data", "name"),
         "Data's identity": trial("data", "identity"),
+        "Data on the hub": trial("data", "revision"),
         "Examples": f"{trial('task', 'train_examples')} for training, "
         f"{trial('task', 'test_examples')} for accuracy ({trial('task', 'split')} split), "
         f"{trial('task', 'labels')} labels",

@@ -194,12 +194,14 @@ def build(
             else {"trains": "everything"},
             "backbone": {
                 "name": "roberta-base",
-                "identity": "FacebookAI/roberta-base@e2da8e2f811d1448a5b465c236feacd80ffbac7b",
+                "identity": "sha256:" + "1" * 64,
+                "revision": "FacebookAI/roberta-base@e2da8e2f811d1448a5b465c236feacd80ffbac7b",
                 "note": notes[0],
             },
             "data": {
                 "name": "imdb",
-                "identity": "stanfordnlp/imdb@e6281661ce1c48d982bc483cf8a173c1bbeb5d31",
+                "identity": "sha256:" + "2" * 64,
+                "revision": "stanfordnlp/imdb@e6281661ce1c48d982bc483cf8a173c1bbeb5d31",
                 "note": notes[1],
             },
             "weights": weights,

@@ -12,7 +12,8 @@ def rows(records) -> dict[str, str]:
 def test_the_whole_protocol_is_there(study):
     found = rows(study)
     assert found["Backbone"] == "roberta-base, pretrained weights"
-    assert found["Backbone's identity"].endswith("@e2da8e2f811d1448a5b465c236feacd80ffbac7b")
+    assert found["Backbone's identity"] == "sha256:" + "1" * 64
+    assert found["Backbone on the hub"].endswith("@e2da8e2f811d1448a5b465c236feacd80ffbac7b")
     assert found["Examples"].startswith("3000 for training, 2000 for accuracy")
     assert (found["Epochs"], found["Batch size"]) == ("3", "8")
     assert found["Optimiser"] == "AdamW, weight decay 0.0, gradients clipped at 1.0"
