@@ -69,6 +69,8 @@ def run_in_child(trial: Trial, *, timeout_seconds: float | None, progress: Progr
             text=True,
             encoding="utf-8",
             env=_child_environment(),
+            # Ctrl-C is for this process, which then ends the child in its own time.
+            start_new_session=True,
         )
         assert child.stdin is not None
         assert child.stdout is not None

@@ -172,7 +172,6 @@ def _run_classifier(trial: Trial, observe: Observer) -> TrialResult:
         with tempfile.TemporaryDirectory(prefix="peftcore-") as saved:
             with phases.measure("save"):
                 file_bytes = save_trained(classifier, Path(saved))
-            classifier.model.cpu()
             with phases.measure("reload"):
                 reloaded = load_trained(classifier, load_backbone(), Path(saved))
                 checks.append(check_reload(logits, evaluator.probe(reloaded)))
