@@ -13,7 +13,7 @@ from typing import Any
 import click
 from tabulate import tabulate
 
-from peftcore.errors import PeftcoreError, StoreError, UsageError
+from peftcore.errors import PeftcoreError, StoreError, UsageError, member
 from peftcore.methods import METHODS
 from peftcore.running.planning import Selection, parse_methods, plan
 from peftcore.running.progress import ProgressDisplay
@@ -115,9 +115,9 @@ def run(
         seeds=None if seed is None else (seed,),
         model=model,
         data=data,
-        weights=_member(Weights, weights, "--weights"),
+        weights=member(Weights, weights, where="--weights"),
         settings=settings,
-        engine=_member(Engine, engine, "--engine"),
+        engine=member(Engine, engine, where="--engine"),
     )
     trials = plan(dataclasses.replace(selection, seeds=selection.find_seeds()[:1]))
     if len(trials) != 1:
@@ -248,16 +248,6 @@ def doctor(json_file: str | None) -> None:
     if not _write_json([dataclasses.asdict(finding) for finding in findings], json_file):
         for finding in findings:
             click.echo(f"{'ok     ' if finding.ok else 'missing'}  {finding.words}")
-
-
-def _member(kind: Any, value: str, where: str) -> Any:
-    """Return the member of an enumeration that an option names."""
-    from peftcore.errors import unknown
-
-    known = [str(member) for member in kind]
-    if value.lower() not in known:
-        raise unknown(f"value for {where}", value, known)
-    return kind(value.lower())
 
 
 if __name__ == "__main__":

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from enum import StrEnum
+from typing import TypeVar
+
+Member = TypeVar("Member", bound=StrEnum)
 
 
 class PeftcoreError(Exception):
@@ -44,3 +48,15 @@ def unknown(kind: str, value: str, known: Iterable[str], *, where: str = "") -> 
     hint = f"did you mean {near[0]!r}? " if near else ""
     source = f" (from {where})" if where else ""
     return UsageError(f"unknown {kind} {value!r}{source}: {hint}known are {', '.join(names)}")
+
+
+def member(kind: type[Member], value: str, *, where: str) -> Member:
+    """Return the member of an enumeration that an option's value names, whatever its case.
+
+    Raises:
+        UsageError: none of them is named so.
+    """
+    known = [str(one) for one in kind]
+    if value.strip().lower() not in known:
+        raise unknown("value", value, known, where=where)
+    return kind(value.strip().lower())

@@ -9,23 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from peftcore.errors import PeftcoreError, UsageError, unknown
-from peftcore.scenarios import SCENARIOS, find_scenario
-from peftcore.trials import Engine, Outcome, Trial, Weights
+from peftcore.errors import PeftcoreError, UsageError, member
+from peftcore.scenarios import find_scenario
+from peftcore.trials import Engine, Trial, Weights
 
 if TYPE_CHECKING:
-    from peftcore.methods import Method
-    from peftcore.results.collecting import Collector
+    from peftcore.comparison import Comparison
     from peftcore.results.records import Record
-    from peftcore.running.planning import Selection
     from peftcore.running.progress import ProgressWatch
+
+DEFAULT_SCENARIOS: tuple[str, ...] = ("embedded", "imdb-roberta")
+"""Without ``--peft-scenario``: the one for any machine, and the study's, which needs a GPU."""
+
+_SCENARIO, _REUSED = "peftcore_scenario", "peftcore_reused"
 
 NO_GPU = "needs a CUDA GPU, and this machine has none that the NVIDIA driver knows of"
 
@@ -54,115 +57,91 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     option("--peft-engine", metavar="peftcore|trainer", default="peftcore", help="training loop")
     option("--peft-store", metavar="PATH", default=".peftcore", help="folder of the store")
-    option(
-        "--peft-report",
-        metavar="DIR",
-        help="folder of the report (default: reports/<scenario>/)",
-    )
+    option("--peft-report", metavar="DIR", help="folder of the report (default: reports/SCENARIO)")
     option("--peft-fresh", action="store_true", help="run again what the store already has")
     option("--peft-require-gpu", action="store_true", help="a GPU test that would skip fails")
     option("--peft-timeout", metavar="SECONDS", type=float, help="longest a trial may take")
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One test: a method in a scenario, all its seeds."""
+@dataclass
+class Ran:
+    """Takes note of what finished tests tell; with pytest-xdist they ran in other processes.
 
-    scenario: str
-    method: str
+    Attributes:
+        scenarios: names of the scenarios that tests ran in.
+        reused: ids of trials whose records were in the store.
+    """
 
-    @property
-    def needs_gpu(self) -> bool:
-        """Whether the scenario needs a CUDA GPU."""
-        return find_scenario(self.scenario).gpu
+    scenarios: set[str] = field(default_factory=set)
+    reused: set[str] = field(default_factory=set)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Read a test's properties once it is over; they are text, which crosses processes."""
+        if report.when == "teardown":
+            for name, value in report.user_properties:
+                if name == _SCENARIO:
+                    self.scenarios.add(str(value))
+                elif name == _REUSED:
+                    self.reused.add(str(value))
 
 
 @dataclass
 class PeftSession:
-    """What this pytest session compares; kept in ``config.stash``."""
+    """What this pytest session compares; kept in ``config.stash``.
+
+    Attributes:
+        config: pytest's configuration.
+        ran: what the finished tests told.
+        watch: shows the progress of pytest-xdist workers.
+        summary: lines for the end of the session.
+    """
 
     config: pytest.Config
-    used: set[str] = field(default_factory=set)
+    ran: Ran
     watch: ProgressWatch | None = None
     summary: list[str] = field(default_factory=list)
 
     @cached_property
-    def selection(self) -> Selection:
-        """What the options ask for; its scenario is a stand-in unless one was named."""
+    def comparison(self) -> Comparison:
+        """What the options ask for.
+
+        Raises:
+            UsageError: an option's value can't be meant.
+        """
+        from peftcore.comparison import Comparison
+        from peftcore.results.collecting import Collector
         from peftcore.running.planning import Selection, parse_methods, parse_seeds
+        from peftcore.running.progress import ProgressDisplay, ProgressFile
 
         option = self.config.getoption
-        methods, seeds = option("--peft-method"), option("--peft-seeds")
-        return Selection(
-            scenario=option("--peft-scenario") or SCENARIOS[0].name,
+        scenario, methods, seeds, report = (
+            option(f"--peft-{name}") for name in ("scenario", "method", "seeds", "report")
+        )
+        names = DEFAULT_SCENARIOS
+        if scenario is not None:
+            names = (find_scenario(scenario, where="--peft-scenario").name,)
+        selection = Selection(
+            scenario=names[0],
             methods=None if methods is None else parse_methods(methods),
             seeds=None if seeds is None else parse_seeds(seeds, where="--peft-seeds"),
             model=option("--peft-model"),
             data=option("--peft-data"),
-            weights=_member(Weights, option("--peft-weights"), "--peft-weights"),
+            weights=member(Weights, option("--peft-weights"), where="--peft-weights"),
             settings=tuple(option("--peft-set")),
-            engine=_member(Engine, option("--peft-engine"), "--peft-engine"),
+            engine=member(Engine, option("--peft-engine"), where="--peft-engine"),
             prefix="--peft-",
         )
-
-    @property
-    def scenarios(self) -> list[str]:
-        """The scenarios to run: the one that was named, else the embedded one and the study's."""
-        named = self.config.getoption("--peft-scenario")
-        return [find_scenario(named).name] if named else ["embedded", "imdb-roberta"]
-
-    def validate(self) -> None:
-        """Check every option whose value can be wrong without looking at a file.
-
-        Raises:
-            UsageError: one is.
-        """
-        from peftcore.scenarios import override
-
-        scenario = self.selection.find_scenario()
-        self.selection.find_methods()
-        override(scenario.task, scenario.recipe, self.selection.settings)
-        timeout = self.config.getoption("--peft-timeout")
-        if timeout is not None and timeout <= 0:
-            raise UsageError(f"--peft-timeout {timeout:g} is not usable: expected seconds above 0")
-
-    def methods(self, scenario: str) -> list[Method]:
-        """Return the methods to run in a scenario."""
-        return replace(self.selection, scenario=scenario).find_methods()
-
-    def trials(self, scenario: str) -> list[Trial]:
-        """Return the planned trials of a scenario; data and backbone are looked at once."""
-        if scenario not in self._plans:
-            from peftcore.running.planning import plan
-
-            self._plans[scenario] = plan(replace(self.selection, scenario=scenario))
-        return self._plans[scenario]
-
-    @cached_property
-    def _plans(self) -> dict[str, list[Trial]]:
-        return {}
-
-    @cached_property
-    def store(self) -> Path:
-        """The store's folder."""
-        return Path(self.config.getoption("--peft-store"))
-
-    @cached_property
-    def collector(self) -> Collector:
-        """What gets the records."""
-        from peftcore.results.collecting import Collector
-        from peftcore.running.progress import ProgressDisplay, ProgressFile
-
+        store = Path(option("--peft-store"))
         worker = _worker(self.config)
-        terminal = _Terminal(self.config)
-        return Collector(
-            folder=self.store,
-            display=ProgressFile(self.store / "progress", worker)
+        collector = Collector(
+            folder=store,
+            display=ProgressFile(store / "progress", worker)
             if worker
-            else ProgressDisplay(terminal),
-            timeout_seconds=self.config.getoption("--peft-timeout"),
-            fresh=self.config.getoption("--peft-fresh"),
+            else ProgressDisplay(_Terminal(self.config)),
+            timeout_seconds=option("--peft-timeout"),
+            fresh=option("--peft-fresh"),
         )
+        return Comparison(selection, names, collector, Path(report) if report else None)
 
 
 _SESSION = pytest.StashKey[PeftSession]()
@@ -172,32 +151,29 @@ class _Terminal:
     """pytest's terminal, written to past its capturing of output."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
-        self._capture: Any = config.pluginmanager.get_plugin("capturemanager")
+        self._config = config
 
     def isatty(self) -> bool:
-        return bool(self._reporter.isatty)
+        """Return whether it is a terminal that people look at."""
+        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+        return bool(reporter.isatty)
 
     def write(self, text: str) -> None:
+        """Write text at once; in a log, on a line of its own."""
+        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
         with self._uncaptured():
             if not self.isatty():
-                self._reporter.ensure_newline()
-            self._reporter.write(text, flush=True)
+                reporter.ensure_newline()
+            reporter.write(text, flush=True)
 
     @contextmanager
     def _uncaptured(self) -> Iterator[None]:
-        if self._capture is None:
+        capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
+        if capture is None:
             yield
         else:
-            with self._capture.global_and_fixture_disabled():
+            with capture.global_and_fixture_disabled():
                 yield
-
-
-def _member(kind: Any, value: str, where: str) -> Any:
-    known = [str(member) for member in kind]
-    if value.lower() not in known:
-        raise unknown("value", value, known, where=where)
-    return kind(value.lower())
 
 
 def _worker(config: pytest.Config) -> str | None:
@@ -210,81 +186,82 @@ def _hands_out_work(config: pytest.Config) -> bool:
     return bool(getattr(config.option, "tx", None)) and _worker(config) is None
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker, and refuse options that can't be meant before anything is collected."""
-    config.addinivalue_line("markers", "gpu: needs a CUDA GPU")
-    session = PeftSession(config)
-    config.stash[_SESSION] = session
-    with _as_usage_error():
-        session.validate()
-
-
 @contextmanager
 def _as_usage_error() -> Iterator[None]:
+    """Turn bad input into pytest's own error, with its exit code 4."""
     try:
         yield
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
 
 
+def _asks_for_anything(config: pytest.Config) -> bool:
+    """Return whether an option of this plugin was given."""
+    return any(
+        bool(value) and value not in ("pretrained", "peftcore", ".peftcore")
+        for name, value in vars(config.option).items()
+        if name.startswith("peft_")
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker, and refuse options that can't be meant before anything is collected."""
+    config.addinivalue_line("markers", "gpu: needs a CUDA GPU")
+    session = config.stash[_SESSION] = PeftSession(config, Ran())
+    config.pluginmanager.register(session.ran)
+    if _asks_for_anything(config):
+        with _as_usage_error():
+            session.comparison.validate()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One test: a method in a scenario, all its seeds."""
+
+    scenario: str
+    method: str
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test a method and scenario of each test that asks for ``peft_cell``."""
     if "peft_cell" not in metafunc.fixturenames:
         return
-    session = metafunc.config.stash[_SESSION]
+    comparison = metafunc.config.stash[_SESSION].comparison
     cells = [
         pytest.param(
             Cell(scenario, method.slug),
             id=f"{scenario}-{method.slug}",
             marks=[pytest.mark.gpu] if find_scenario(scenario).gpu else [],
         )
-        for scenario in session.scenarios
-        for method in session.methods(scenario)
+        for scenario in comparison.scenarios
+        for method in comparison.methods(scenario)
     ]
     metafunc.parametrize("peft_cell", cells, indirect=True)
 
 
-def _cell_of(item: pytest.Item) -> Cell | None:
-    callspec = getattr(item, "callspec", None)
-    cell = callspec.params.get("peft_cell") if callspec is not None else None
-    return cell if isinstance(cell, Cell) else None
-
-
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Look at backbone and data before the first trial, so that bad input costs nothing."""
-    peft = session.config.stash[_SESSION]
-    if session.config.option.collectonly or _worker(session.config):
+    config = session.config
+    if config.option.collectonly or _worker(config):
         return
-    if _hands_out_work(session.config):
-        # The controller collects no tests: it looks at what every worker is about to need.
-        wanted = (
-            {Cell(name, "") for name in peft.scenarios}
-            if peft.config.getoption("--peft-scenario")
-            else set()
-        )
+    if not _hands_out_work(config):
+        callspecs = [getattr(item, "callspec", None) for item in session.items]
+        cells = [spec.params.get("peft_cell") for spec in callspecs if spec is not None]
+        wanted = {cell.scenario for cell in cells if isinstance(cell, Cell)}
+    elif _asks_for_anything(config):
+        # The controller collects no tests: what is asked for is what workers are about to need.
+        wanted = set(config.stash[_SESSION].comparison.scenarios)
     else:
-        wanted = {cell for item in session.items if (cell := _cell_of(item)) is not None}
-    names = {cell.scenario for cell in wanted if not cell.needs_gpu or has_gpu()}
-    refused: list[UsageError] = []
-    for name in sorted(names):
-        try:
-            peft.trials(name)
-        except UsageError as error:
-            refused.append(error)
-    # One usable scenario is enough to go on; the tests of the others then say what is wrong.
-    if refused and len(refused) == len(names):
-        raise pytest.UsageError("; ".join(str(error) for error in refused))
-
-
-def has_gpu() -> bool:
-    """Return whether the driver shows a CUDA GPU to this process; imports no torch."""
-    from peftcore.measuring.environment import gpu
-
-    return gpu()["gpu"] is not None
+        return
+    if wanted:
+        with _as_usage_error():
+            config.stash[_SESSION].comparison.require_usable(sorted(wanted))
 
 
 def skip_without_gpu(config: pytest.Config) -> None:
     """Skip the running test where there is no CUDA GPU, or fail it under ``--peft-require-gpu``."""
+    from peftcore.comparison import has_gpu
+
     if has_gpu():
         return
     if config.getoption("--peft-require-gpu"):
@@ -303,7 +280,7 @@ class RunnableCell:
 
     cell: Cell
     trials: list[Trial]
-    _collector: Collector
+    _comparison: Comparison
     _request: pytest.FixtureRequest
 
     def run(self) -> list[Record]:
@@ -312,69 +289,64 @@ class RunnableCell:
         Trials that are not in the store are run; in a serial session each is a round in
         pytest-benchmark's table.
         """
-        records = {trial.id: self._collector.stored(trial) for trial in self.trials}
+        collector = self._comparison.collector
+        records = {trial.id: collector.stored(trial) for trial in self.trials}
         waiting = [trial for trial in self.trials if records[trial.id] is None]
+        self._request.node.user_properties.extend(
+            (_REUSED, trial.id) for trial in self.trials if trial not in waiting
+        )
+
+        def run_one(trial: Trial) -> None:
+            records[trial.id] = collector.run(trial)
+
         benchmark = self._benchmark() if waiting else None
         if benchmark is None:
             for trial in waiting:
-                records[trial.id] = self._collector.run(trial)
+                run_one(trial)
         else:
             todo = iter(waiting)
-
-            def run_next(trial: Trial) -> None:
-                records[trial.id] = self._collector.run(trial)
-
             benchmark.group = f"peftcore {self.cell.scenario}"
             benchmark.pedantic(
-                run_next, setup=lambda: ((next(todo),), {}), rounds=len(waiting), iterations=1
+                run_one, setup=lambda: ((next(todo),), {}), rounds=len(waiting), iterations=1
             )
             for trial in waiting:
-                benchmark.extra_info[trial.id] = _key_figures(records[trial.id])
+                record = records[trial.id]
+                assert record is not None
+                benchmark.extra_info[trial.id] = record.key_figures()
         return [record for record in records.values() if record is not None]
 
     def faults(self, records: list[Record]) -> list[str]:
         """Return in words each trial that did not end well or misses its floor."""
-        from peftcore.running.planning import shortfall
+        from peftcore.comparison import faults
 
-        found = []
-        for trial, record in zip(self.trials, records, strict=True):
-            measured = record.measurement
-            if record.outcome is not Outcome.OK or measured is None:
-                found.append(f"{trial.label}: {record.outcome}: {record.error}")
-            elif measured.accuracy is not None and measured.majority_share is not None:
-                missed = shortfall(trial, measured.accuracy, measured.majority_share)
-                found += [missed] if missed else []
-        return found
+        return faults(self.trials, records)
 
     def _benchmark(self) -> Any:
         """Return pytest-benchmark's fixture, or ``None`` where it would not count."""
-        if not self._request.config.pluginmanager.has_plugin("benchmark"):
+        config = self._request.config
+        installed = config.pluginmanager.has_plugin("benchmark")
+        # Switched off, as it also is in a worker of pytest-xdist, it would run one round of several
+        # and complain if it ran none.
+        if not installed or _worker(config) or config.getoption("benchmark_disable", False):
             return None
-        benchmark = self._request.getfixturevalue("benchmark")
-        return None if benchmark.disabled else benchmark
-
-
-def _key_figures(record: Record | None) -> dict[str, Any]:
-    if record is None or record.measurement is None:
-        return {"outcome": "missing" if record is None else str(record.outcome)}
-    measured = record.measurement
-    names = ("accuracy", "train_seconds", "train_cpu_seconds", "step_seconds", "peak_bytes")
-    return {"outcome": str(record.outcome), **{name: getattr(measured, name) for name in names}}
+        return self._request.getfixturevalue("benchmark")
 
 
 @pytest.fixture
 def peft_cell(request: pytest.FixtureRequest) -> RunnableCell:
     """A method in a scenario, ready to run; parametrised over all that the options select."""
     cell: Cell = request.param
-    if cell.needs_gpu:
+    if find_scenario(cell.scenario).gpu:
         skip_without_gpu(request.config)
     session = request.config.stash[_SESSION]
-    session.used.add(cell.scenario)
+    request.node.user_properties.append((_SCENARIO, cell.scenario))
     try:
-        trials = [t for t in session.trials(cell.scenario) if t.method.slug == cell.method]
+        trials = [
+            t for t in session.comparison.trials(cell.scenario) if t.method.slug == cell.method
+        ]
     except UsageError as error:
         pytest.fail(str(error), pytrace=False)
-    return RunnableCell(cell, trials, session.collector, request)
+    return RunnableCell(cell, trials, session.comparison, request)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -383,8 +355,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
     if _hands_out_work(session.config):
         peft = session.config.stash[_SESSION]
-        display = ProgressDisplay(_Terminal(session.config))
-        peft.watch = ProgressWatch(peft.store / "progress", display)
+        folder = Path(session.config.getoption("--peft-store")) / "progress"
+        peft.watch = ProgressWatch(folder, ProgressDisplay(_Terminal(session.config)))
         peft.watch.start()
 
 
@@ -396,37 +368,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         peft.watch.stop()
     if _worker(session.config):
         return
-    if _hands_out_work(session.config):
-        peft.used.update(peft.scenarios)
-    for scenario in sorted(peft.used):
-        if find_scenario(scenario).gpu and not has_gpu():
-            continue
+    scenarios = sorted(peft.ran.scenarios)
+    for scenario in scenarios:
+        named = peft.comparison.report
+        folder = named / scenario if named is not None and len(scenarios) > 1 else named
         try:
-            peft.summary += _write_report(peft, scenario)
+            peft.summary += peft.comparison.write_report(scenario, peft.ran.reused, folder)
         except PeftcoreError as error:
             peft.summary.append(f"no report of {scenario}: {error}")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def _write_report(peft: PeftSession, scenario: str) -> list[str]:
-    """Write the report of one scenario, and return what to tell of it."""
-    from peftcore.report.render import write_report
-
-    trials = peft.trials(scenario)
-    records = peft.collector.committed(trials)
-    if not records:
-        return []
-    asked = peft.config.getoption("--peft-report")
-    folder = Path(asked) if asked else Path("reports") / scenario
-    if asked and len(peft.used) > 1:
-        folder /= scenario
-    lines = [f"report: {write_report(records, folder)}"]
-    reused = [trial for trial in trials if trial.id in peft.collector.reused]
-    if reused:
-        lines.append(f"reused {len(reused)} of {len(trials)} records from {peft.store}")
-    if len(records) < len(trials):
-        lines.append(f"{len(trials) - len(records)} of {len(trials)} trials were not run")
-    return lines
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from peftcore.errors import UsageError, unknown
+from peftcore.errors import UsageError, member, unknown
 from peftcore.methods import Method
 
 MARGIN_OF_A_SINGLE_RUN = 0.025
@@ -221,10 +221,7 @@ def _parse(name: str, text: str, declared: Any) -> Any:
             return None
         declared = next(kind for kind in typing.get_args(declared) if kind is not type(None))
     if isinstance(declared, type) and issubclass(declared, StrEnum):
-        known = [str(member) for member in declared]
-        if text.lower() not in known:
-            raise unknown(f"value for {name}", text, known)
-        return declared(text.lower())
+        return member(declared, text, where=name)
     try:
         return declared(text)
     except ValueError:

@@ -147,6 +147,12 @@ class Record:
         """Whether the backbone's weights were pretrained, so that accuracy means something."""
         return bool(self.trial["weights"] == "pretrained")
 
+    def key_figures(self) -> dict[str, Any]:
+        """Return the outcome and the main numbers, for other tools' tables."""
+        names = ("accuracy", "train_seconds", "train_cpu_seconds", "step_seconds", "peak_bytes")
+        measured = self.measurement or Measurement()
+        return {"outcome": str(self.outcome), **{name: getattr(measured, name) for name in names}}
+
     def summary(self) -> str:
         """Return how the trial ended and its main numbers, in one line."""
         if self.measurement is None or self.outcome is not Outcome.OK:

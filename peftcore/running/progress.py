@@ -47,7 +47,6 @@ class ProgressDisplay:
 
     def __init__(self, stream: Writable) -> None:
         self._stream = stream
-        self._terminal = stream.isatty()
         self._running: dict[str, _Running] = {}
 
     def show(self, label: str, event: Mapping[str, Any]) -> None:
@@ -62,7 +61,7 @@ class ProgressDisplay:
         if event["phase"] == "train" and trial.train_began is None:
             trial.train_began = now
         trial.line = f"{label}: {describe(event, now - (trial.train_began or now))}"
-        if self._terminal:
+        if self._stream.isatty():
             lines = " | ".join(running.line for running in self._running.values())
             self._write(f"{_REDRAW}{lines[:TERMINAL_COLUMNS]}")
         elif "step" in event and now - trial.logged >= LOG_SECONDS:
@@ -72,7 +71,7 @@ class ProgressDisplay:
     def done(self, label: str, summary: str) -> None:
         """Leave a line that says how the trial ended."""
         self._running.pop(label, None)
-        self._write(f"{_REDRAW if self._terminal else ''}{label}: {summary}\n")
+        self._write(f"{_REDRAW if self._stream.isatty() else ''}{label}: {summary}\n")
 
     def _write(self, text: str) -> None:
         self._stream.write(text)

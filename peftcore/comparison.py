@@ -1,0 +1,133 @@
+"""A comparison from beginning to end: what is planned, what is wrong with it, and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from peftcore.errors import UsageError
+from peftcore.measuring.environment import gpu
+from peftcore.methods import Method
+from peftcore.report.render import write_report
+from peftcore.results.collecting import Collector
+from peftcore.results.records import Record
+from peftcore.running.planning import Selection, plan, shortfall
+from peftcore.scenarios import find_scenario, override
+from peftcore.trials import Outcome, Trial
+
+REPORTS = Path("reports")
+"""Where reports go unless a folder is named, one of each scenario's name."""
+
+
+def has_gpu() -> bool:
+    """Return whether the driver shows a CUDA GPU to this process; imports no torch."""
+    return gpu()["gpu"] is not None
+
+
+@dataclass
+class Comparison:
+    """Methods in one or several scenarios, planned alike.
+
+    Attributes:
+        selection: what the options ask for; its scenario counts where ``scenarios`` names it.
+        scenarios: names of the scenarios to run.
+        collector: what gets the records.
+        report: the folder of the report; ``None`` for the usual place.
+    """
+
+    selection: Selection
+    scenarios: Sequence[str]
+    collector: Collector
+    report: Path | None = None
+    _plans: dict[str, list[Trial]] = field(default_factory=dict)
+
+    def validate(self) -> None:
+        """Check all that can be wrong without looking at a file.
+
+        Raises:
+            UsageError: something is; the message names it and the mend.
+        """
+        scenario = self.selection.find_scenario()
+        self.selection.find_methods()
+        override(scenario.task, scenario.recipe, self.selection.settings)
+        timeout = self.collector.timeout_seconds
+        if timeout is not None and timeout <= 0:
+            option = f"{self.selection.prefix}timeout {timeout:g}"
+            raise UsageError(f"{option} is not usable: expected seconds above 0")
+
+    def methods(self, scenario: str) -> list[Method]:
+        """Return the methods to run in a scenario."""
+        return replace(self.selection, scenario=scenario).find_methods()
+
+    def trials(self, scenario: str) -> list[Trial]:
+        """Return the planned trials of a scenario; data and backbone are looked at once.
+
+        Raises:
+            UsageError: one of them can't be used.
+        """
+        if scenario not in self._plans:
+            self._plans[scenario] = plan(replace(self.selection, scenario=scenario))
+        return self._plans[scenario]
+
+    def require_usable(self, scenarios: Iterable[str]) -> None:
+        """Plan these scenarios; one usable among several is enough to go on.
+
+        A scenario that this machine has no GPU for is left out: its trials won't run.
+
+        Raises:
+            UsageError: none of them can be run as asked.
+        """
+        names = [name for name in scenarios if has_gpu() or not find_scenario(name).gpu]
+        refused: list[str] = []
+        for name in names:
+            try:
+                self.trials(name)
+            except UsageError as error:
+                refused.append(str(error))
+        if refused and len(refused) == len(names):
+            raise UsageError("; ".join(dict.fromkeys(refused)))
+
+    def write_report(
+        self, scenario: str, reused: Collection[str], folder: Path | None = None
+    ) -> list[str]:
+        """Write the report of one scenario, and return lines that tell of it.
+
+        Args:
+            scenario: its name.
+            reused: ids of trials whose records were in the store before.
+            folder: where to; ``None`` for the usual place.
+
+        Raises:
+            PeftcoreError: the records can't be read or can't share a report.
+        """
+        trials = self.trials(scenario)
+        records = self.collector.committed(trials)
+        if not records:
+            return []
+        path = write_report(records, folder or REPORTS / scenario)
+        lines = [f"report: {path}"]
+        count = sum(trial.id in reused for trial in trials)
+        if count:
+            lines.append(f"reused {count} of {len(trials)} records from {self.collector.folder}")
+        if len(records) < len(trials):
+            lines.append(f"{len(trials) - len(records)} of {len(trials)} trials were not run")
+        return lines
+
+
+def faults(trials: Sequence[Trial], records: Sequence[Record]) -> list[str]:
+    """Return in words each trial that did not end well or misses its floor.
+
+    Args:
+        trials: what was planned.
+        records: what came of each, in the same order.
+    """
+    found = []
+    for trial, record in zip(trials, records, strict=True):
+        measured = record.measurement
+        if record.outcome is not Outcome.OK or measured is None:
+            found.append(f"{trial.label}: {record.outcome}: {record.error}")
+        elif measured.accuracy is not None and measured.majority_share is not None:
+            missed = shortfall(trial, measured.accuracy, measured.majority_share)
+            found += [missed] if missed else []
+    return found
