@@ -164,7 +164,12 @@ def import_records(file: Path, store: Path) -> None:
 )
 @_told
 def report(store: Path, scenario: str | None, out: Path) -> None:
-    """Render reports again from stored records; needs neither a GPU nor torch."""
+    """Render reports again from stored records; needs neither a GPU nor torch.
+
+    Of each scenario the setting that ran last is reported. Where it tried several learning rates a
+    method, the report is of that search, in a folder of its own.
+    """
+    from peftcore.report.rates import is_search, write_rates_report
     from peftcore.report.render import write_report
     from peftcore.results.selecting import newest_settings
     from peftcore.results.store import Store
@@ -175,7 +180,10 @@ def report(store: Path, scenario: str | None, out: Path) -> None:
         wanted = f" of scenario {scenario!r}" if scenario else ""
         raise UsageError(f"{store} holds no record{wanted}: run one first, or import some")
     for name, records in groups.items():
-        path = write_report(records, out / name)
+        if is_search(records):
+            path = write_rates_report(records, out / f"{name}-rates")
+        else:
+            path = write_report(records, out / name)
         click.echo(f"{path}: {len(records)} records", err=True)
 
 

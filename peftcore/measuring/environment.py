@@ -155,7 +155,7 @@ def gpu() -> dict[str, Any]:
 
 @cache
 def _git() -> dict[str, Any]:
-    """Return the commit of the checkout that peftcore runs from, and whether it was changed."""
+    """Return the commit of the checkout that peftcore runs from, and whether its code differs."""
 
     def ask(*arguments: str) -> str | None:
         try:
@@ -174,7 +174,7 @@ def _git() -> dict[str, Any]:
     # Installed into site-packages, the folder may lie inside somebody else's checkout.
     if top is None or Path(top) != _PACKAGE_FOLDER.parent:
         return {"git_commit": None, "git_dirty": None}
-    changed = ask("status", "--porcelain", "--untracked-files=no", "--", "peftcore")
+    changed = ask("status", "--porcelain", "--", ".")
     return {
         "git_commit": ask("rev-parse", "HEAD"),
         "git_dirty": None if changed is None else bool(changed),

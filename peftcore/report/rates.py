@@ -1,0 +1,129 @@
+"""How learning rates were chosen: accuracy of each method at each rate that was tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from peftcore.errors import UsageError
+from peftcore.report.markdown import escape, listed, table
+from peftcore.report.metrics import MISSING
+from peftcore.report.render import RECORDS_NAME, REPORT_NAME
+from peftcore.report.setup import setup_table
+from peftcore.report.summary import MethodSummary, reason, summarise
+from peftcore.results.records import Record, write_records
+from peftcore.scenarios import find_scenario
+from peftcore.trials import Outcome
+
+
+def is_search(records: Sequence[Record]) -> bool:
+    """Return whether records try several learning rates for the same method and seed."""
+    return len({(record.method, record.seed) for record in records}) < len(records)
+
+
+def write_rates_report(records: Sequence[Record], folder: Path) -> Path:
+    """Write the report of a search over learning rates, and return the path of ``report.md``.
+
+    Args:
+        records: of one scenario under one setting, several rates a method.
+        folder: where ``report.md`` and ``records.jsonl`` go; made if need be.
+
+    Raises:
+        UsageError: a record was evaluated on the test set, which no choice may look at.
+    """
+    if any(record.trial["task"]["split"] != "tuning" for record in records):
+        raise UsageError(
+            "several learning rates of one method and seed were evaluated on the test set: "
+            "search with --peft-set split=tuning, or import one rate a method"
+        )
+    ordered = sorted(records, key=lambda record: (record.method, record.seed, _rate(record)))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_records(folder / RECORDS_NAME, ordered)
+    path = folder / REPORT_NAME
+    path.write_text(compose(ordered), encoding="utf-8", newline="\n")
+    return path
+
+
+def compose(records: Sequence[Record]) -> str:
+    """Return the report as Markdown."""
+    # One record a method and seed is what a summary takes: the best stand for their methods.
+    best = {(record.method, record.seed): record for record in sorted(records, key=_accuracy)}
+    summary = summarise(list(best.values()))
+    task = records[0].trial["task"]
+    blocks = [
+        f"# Learning rates for {escape(summary.title)}",
+        f"Accuracy in percent of each method at each learning rate, trained on "
+        f"{task['train_examples']:,} training examples and evaluated on {task['test_examples']:,} "
+        "others, both from the part of the training set that the protocol's own sample leaves "
+        f"unused; the test set was not looked at. One run has a sampling error of about "
+        f"{_sampling_error_points(records):.1f} points, so rates that lie closer than that are "
+        "as good as each other. The best of each method is bold; an asterisk marks the rate that "
+        "the scenario declares.",
+        _accuracies(records, summary.methods),
+        *_edges(records, summary.methods),
+        "## Setup",
+        setup_table(summary),
+        f"Every number here is computed from [{RECORDS_NAME}]({RECORDS_NAME}), one line a trial.",
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _rate(record: Record) -> float:
+    return float(record.trial["recipe"]["learning_rate"])
+
+
+def _accuracy(record: Record) -> float:
+    """Return the accuracy; that of a trial that did not end well is below all others."""
+    measured = record.measurement
+    if record.outcome is not Outcome.OK or measured is None or measured.accuracy is None:
+        return -1.0
+    return measured.accuracy
+
+
+def _sampling_error_points(records: Sequence[Record]) -> float:
+    """Return the largest binomial standard error that a run of this size can have."""
+    return float(50 / records[0].trial["task"]["test_examples"] ** 0.5)
+
+
+def _accuracies(records: Sequence[Record], methods: Sequence[MethodSummary]) -> str:
+    rates = sorted({_rate(record) for record in records})
+    rows = []
+    for method in methods:
+        mine = [record for record in records if record.method == method.slug]
+        best = max(mine, key=_accuracy)
+        declared = _declared_rate(method)
+        cells = []
+        for rate in rates:
+            tried = [record for record in mine if _rate(record) == rate]
+            cell = ", ".join(_cell(record, bold=record is best) for record in tried) or MISSING
+            cells.append(f"{cell} \\*" if rate == declared else cell)
+        rows.append([escape(method.name), *cells])
+    return table(["Method", *(f"{rate:g}" for rate in rates)], rows)
+
+
+def _cell(record: Record, *, bold: bool) -> str:
+    accuracy = _accuracy(record)
+    text = escape(reason(record)) if accuracy < 0 else f"{100 * accuracy:.1f}"
+    return f"**{text}**" if bold and accuracy >= 0 else text
+
+
+def _declared_rate(method: MethodSummary) -> float | None:
+    if method.declared is None:
+        return None
+    return find_scenario(method.records[0].scenario).learning_rate(method.declared)
+
+
+def _edges(records: Sequence[Record], methods: Sequence[MethodSummary]) -> list[str]:
+    """Return the warning that a best rate lies at the edge of those tried, if one does."""
+    at_edge = []
+    for method in methods:
+        mine = [record for record in records if record.method == method.slug]
+        tried = sorted(_rate(record) for record in mine)
+        if _rate(max(mine, key=_accuracy)) in (tried[0], tried[-1]):
+            at_edge.append(escape(method.name))
+    if not at_edge:
+        return []
+    return [
+        f"The best rate of {listed(at_edge)} lies at the edge of those tried: one beyond it may be "
+        "better still."
+    ]
