@@ -28,6 +28,15 @@ PACKAGES = (
 )
 """Packages whose version can change what a trial measures."""
 
+_NOT_MEASURING = (
+    "report",
+    "results",
+    "comparison.py",
+    "diagnosis.py",
+    "pytest_plugin.py",
+    "__main__.py",
+)
+
 _PACKAGE_FOLDER = Path(__file__).resolve().parent.parent
 
 
@@ -62,14 +71,13 @@ def environment_key(environment: Mapping[str, Any]) -> str:
 def sources_sha256() -> str:
     """Return the SHA-256 over the Python files of the installed peftcore, names and contents.
 
-    The packages ``report`` and ``results`` and the pytest plugin are left out: they read records
-    and can't change one, and a better plot must not cost a run.
+    What only plans, keeps and reports records is left out: it can't change what a trial measures,
+    and a better plot must not cost a run.
     """
-    readers = ("report", "results", "pytest_plugin.py", "__main__.py")
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE_FOLDER.rglob("*.py")):
         name = path.relative_to(_PACKAGE_FOLDER)
-        if name.parts[0] not in readers:
+        if name.parts[0] not in _NOT_MEASURING:
             digest.update(name.as_posix().encode() + b"\0")
             digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()
