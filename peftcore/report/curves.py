@@ -86,7 +86,7 @@ def _accuracy_curves(axes: Axes, summary: Summary, methods: Sequence[MethodSumma
     axes.set_title("Accuracy by epoch", loc="left", fontweight="bold")
     axes.set_xlabel("epoch")
     axes.set_ylabel("accuracy (%); axis doesn't start at 0")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.margins(x=0.1, y=0.1)
     axes.grid(axis="y")
 

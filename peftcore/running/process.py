@@ -14,6 +14,7 @@ import queue
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -98,15 +99,18 @@ def run_in_child(trial: Trial, *, timeout_seconds: float | None, progress: Progr
 
 def _child_environment() -> dict[str, str]:
     """Return the child's environment: this peftcore, no hub, no forked tokenizer threads."""
-    package = str(Path(__file__).resolve().parents[2])
-    inherited = os.environ.get("PYTHONPATH")
-    return {
+    environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([package, inherited] if inherited else [package]),
         # All it needs was located before it started.
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
+    package = str(Path(__file__).resolve().parents[2])
+    # Named first, an environment's packages would stand before the standard library.
+    if package != sysconfig.get_path("purelib"):
+        inherited = os.environ.get("PYTHONPATH")
+        environment["PYTHONPATH"] = os.pathsep.join([package, *([inherited] if inherited else [])])
+    return environment
 
 
 def _listen(stream: IO[str], deadline: float | None, progress: Progress) -> ChildReport | None:
