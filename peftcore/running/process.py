@@ -63,7 +63,8 @@ def run_in_child(trial: Trial, *, timeout_seconds: float | None, progress: Progr
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         child = subprocess.Popen(
-            [sys.executable, "-m", "peftcore.running.child"],
+            # -P: a file in the working folder must not stand in for a library.
+            [sys.executable, "-P", "-m", "peftcore.running.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -460,11 +460,18 @@ def test_a_folder_that_is_no_imdb_keeps_its_own_name(tmp_path: Path) -> None:
     assert locate_data(str(other), TASK).name == "other"
 
 
-def test_a_folder_with_the_real_reviews_is_imdb(imdb: Path) -> None:
+def test_a_folder_with_the_real_reviews_is_imdb(imdb: Path, tmp_path: Path) -> None:
+    # Told by what is in it: the folder's name says nothing.
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    for split in ("train", "test"):
+        (folder / f"{split}.parquet").symlink_to(imdb / f"{split}.parquet")
     task = find_scenario("imdb-roberta").task
-    source = locate_data(str(imdb), task)
+
+    source = locate_data(str(folder), task)
+
     assert source.name == "imdb"
-    assert source.path == str(imdb)
+    assert source.path == str(folder)
 
     corpus = read_data(source, task)
     assert (len(corpus.train), len(corpus.test)) == (25_000, 25_000)
