@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -55,11 +56,20 @@ _store_option = click.option(
 )
 
 
+def _require_writable(file: str | None) -> None:
+    """Check that JSON can be written where it was asked for, before a trial is run for it."""
+    if file in (None, "-"):
+        return
+    path = Path(file)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"--json {file} can't be written: name a file in a folder that is there")
+
+
 def _write_json(content: Any, file: str | None) -> bool:
     """Write JSON where it was asked for; return whether that is standard output."""
     if file is None:
         return False
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, sort_keys=True)
     if file == "-":
         click.echo(text)
         return True
@@ -119,6 +129,7 @@ def run(
         settings=settings,
         engine=member(Engine, engine, where="--engine"),
     )
+    _require_writable(json_file)
     trials = plan(dataclasses.replace(selection, seeds=selection.find_seeds()[:1]))
     if len(trials) != 1:
         raise UsageError(f"--method {method} names {len(trials)} methods: run takes one")
@@ -174,7 +185,7 @@ def report(store: Path, scenario: str | None, out: Path) -> None:
     from peftcore.results.selecting import newest_settings
     from peftcore.results.store import Store
 
-    with Store(store) as opened:
+    with Store(store, create=False) as opened:
         groups = newest_settings(opened.records(scenario))
     if not groups:
         wanted = f" of scenario {scenario!r}" if scenario else ""

@@ -79,22 +79,15 @@ def draw(corpus: Corpus, task: Task, seed: int) -> tuple[Examples, Examples]:
         UsageError: more examples are asked for than there are.
     """
     train_order = np.random.default_rng(seed).permutation(len(corpus.train))
+    require_enough(corpus, task)
     if task.split is Split.TUNING:
         # From the far end of the shuffle: the protocol's own sample stands at its beginning.
-        needed = 2 * task.train_examples + task.test_examples
-        if needed > len(corpus.train):
-            raise UsageError(
-                f"split=tuning needs {needed} training examples (2 x train_examples="
-                f"{task.train_examples} + test_examples={task.test_examples}), but the data has "
-                f"{len(corpus.train)}: ask for fewer"
-            )
         unused = train_order[::-1].tolist()
         last = task.train_examples + task.test_examples
         return (
             corpus.train.select(unused[: task.train_examples]),
             corpus.train.select(unused[task.train_examples : last]),
         )
-    require_enough(corpus, task)
     test_order = np.random.default_rng(TEST_SEED).permutation(len(corpus.test))
     return (
         corpus.train.select(train_order[: task.train_examples].tolist()),
@@ -108,6 +101,15 @@ def require_enough(corpus: Corpus, task: Task) -> None:
     Raises:
         UsageError: it does not; the message says how many there are.
     """
+    if task.split is Split.TUNING:
+        needed = 2 * task.train_examples + task.test_examples
+        if needed > len(corpus.train):
+            raise UsageError(
+                f"split=tuning needs {needed} training examples (2 x train_examples="
+                f"{task.train_examples} + test_examples={task.test_examples}), but the data has "
+                f"{len(corpus.train)}: ask for fewer"
+            )
+        return
     for name, examples in (("train", corpus.train), ("test", corpus.test)):
         asked = getattr(task, f"{name}_examples")
         if asked > len(examples):

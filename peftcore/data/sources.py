@@ -25,6 +25,10 @@ IMDB = ("stanfordnlp/imdb", "e6281661ce1c48d982bc483cf8a173c1bbeb5d31")
 _IMDB_CONTENT = "43451d1899f9bda51c67cb1451fff176d553dc2fb0d46b8253dcaeddea6a2758"
 """What :meth:`Corpus.content` gives for the Large Movie Review Dataset, whatever its row order."""
 
+_EXPECTED = (
+    "expected 'embedded', 'imdb', a folder with train and test files, or OWNER/NAME@REVISION"
+)
+
 _SUFFIXES = ("parquet", "csv", "jsonl", "json")
 _SPLITS = ("train", "test")
 
@@ -41,6 +45,8 @@ def locate_data(name: str, task: Task, *, where: str = "data") -> Source:
         UsageError: it can't be found, or it can't be learned from; the message names the file,
             the row and the value.
     """
+    if not name:
+        raise UsageError(f"{where} is empty: {_EXPECTED}")
     if name == "embedded":
         require_enough(_embedded(), task)
         return Source(name=name, identity=f"embedded-corpus-v{CORPUS_VERSION}")
@@ -56,16 +62,17 @@ def locate_data(name: str, task: Task, *, where: str = "data") -> Source:
         folder = _fetch_data(repository, commit, "pass --peft-data FOLDER")
         revision = name
     else:
-        raise UsageError(
-            f"{where} {name!r} is neither a folder nor a known data set: expected 'embedded', "
-            "'imdb', a folder with train and test files, or OWNER/NAME@REVISION"
-        )
+        raise UsageError(f"{where} {name!r} is neither a folder nor a known data set: {_EXPECTED}")
     corpus = _read_folder(folder.resolve(), task.text_column, task.label_column, task.labels)
     require_enough(corpus, task)
     # The very reviews in another file, or in another order, are the same data set.
-    known = name == "imdb" or corpus.content() == _IMDB_CONTENT
+    if name != "imdb" and corpus.content() == _IMDB_CONTENT:
+        name = "imdb"
+    elif revision is None:
+        last = folder.resolve().name
+        name = f"folder:{last}" if last in ("imdb", "embedded") else last
     return Source(
-        name="imdb" if known else folder.resolve().name if revision is None else name,
+        name=name,
         identity=corpus.identity(),
         revision=revision,
         path=str(folder.resolve()),
@@ -96,9 +103,21 @@ def _embedded() -> Corpus:
     )
 
 
-@lru_cache(maxsize=1)
 def _read_folder(folder: Path, text_column: str, label_column: str, labels: int) -> Corpus:
-    """Read a folder's two splits; cached, as each trial of a grid asks for the same folder."""
+    """Read a folder's two splits, again only if its files have changed."""
+    files = [file for split in _SPLITS for file in _files_of(folder, split)]
+    versions = tuple((file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    return _read_version(folder, text_column, label_column, labels, versions)
+
+
+@lru_cache(maxsize=1)
+def _read_version(
+    folder: Path,
+    text_column: str,
+    label_column: str,
+    labels: int,
+    versions: tuple[tuple[int, int], ...],  # noqa: ARG001 (a cache key)
+) -> Corpus:
 
     def examples(split: str) -> Examples:
         files = _files_of(folder, split)
@@ -127,7 +146,7 @@ def _files_of(folder: Path, split: str) -> list[Path]:
         found = sorted(
             path
             for path in folder.rglob(f"{split}*.{suffix}")
-            if path.stem == split or path.stem.startswith(f"{split}-")
+            if path.is_file() and (path.stem == split or path.stem.startswith(f"{split}-"))
         )
         if found:
             return found
@@ -137,12 +156,11 @@ def _files_of(folder: Path, split: str) -> list[Path]:
 
 def _rows(file: Path, text: str, label: str) -> Iterator[tuple[str, object, object]]:
     """Yield place, text and label of each row of a file; the place names the row in messages."""
-    if file.suffix == ".parquet":
-        yield from _parquet_rows(file, text, label)
-    elif file.suffix == ".csv":
-        yield from _csv_rows(file, text, label)
-    else:
-        yield from _json_rows(file, text, label)
+    readers = {".parquet": _parquet_rows, ".csv": _csv_rows}
+    try:
+        yield from readers.get(file.suffix, _json_rows)(file, text, label)
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror or error}") from None
 
 
 def _require_columns(file: Path, present: Iterable[str], *wanted: str) -> None:
@@ -159,7 +177,7 @@ def _parquet_rows(file: Path, text: str, label: str) -> Iterator[tuple[str, obje
     try:
         _require_columns(file, parquet.read_schema(file).names, text, label)
         table = parquet.read_table(file, columns=[text, label])
-    except (pa.ArrowException, OSError) as error:
+    except pa.ArrowException as error:
         raise UsageError(f"{file} can't be read as parquet: {error}") from None
     labels = table.column(label).to_pylist()
     for row, (value, kind) in enumerate(zip(table.column(text), labels, strict=True)):
@@ -170,12 +188,19 @@ def _parquet_rows(file: Path, text: str, label: str) -> Iterator[tuple[str, obje
 
 
 def _csv_rows(file: Path, text: str, label: str) -> Iterator[tuple[str, object, object]]:
+    # Its default, 131,072 characters a cell, is less than a long document has.
+    csv.field_size_limit(2**31 - 1)
     # The standard library's reader keeps cells such as NA and null as the words they are.
     with file.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.DictReader(stream)
         try:
             _require_columns(file, reader.fieldnames or (), text, label)
             for row in reader:
+                if None in row:
+                    raise UsageError(
+                        f"{file}, line {reader.line_num}, has more cells than the header: put "
+                        "texts with commas in quotes"
+                    )
                 yield f"line {reader.line_num}", row[text], row[label]
         except UnicodeDecodeError as error:
             raise _not_utf8(file, f"after line {reader.line_num}", error) from None

@@ -1,11 +1,13 @@
-"""What must be known of an architecture: what its parts are called, and which are the head."""
+"""What must be known of an architecture: what its parts are called, and which are the head.
+
+Imports no torch: an architecture that is not supported is refused before a model is loaded.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from torch import nn
+from typing import Any
 
 from peftcore.errors import UsageError
 
@@ -18,11 +20,25 @@ class Architecture:
         parts: the name, within a layer, of the projections that methods target.
         head: modules that form the classification head: fresh, trained by every method.
         full_precision: modules besides the head that are never quantised.
+        positions_after_padding: whether the first position follows the padding id's, which leaves
+            fewer positions for tokens.
     """
 
     parts: Mapping[str, str]
     head: tuple[str, ...] = ("classifier",)
     full_precision: tuple[str, ...] = ()
+    positions_after_padding: bool = False
+
+    def longest_text(self, config: Mapping[str, Any]) -> int:
+        """Return how many tokens, special ones included, a backbone can take.
+
+        Args:
+            config: its configuration; transformers leaves out what has its default.
+        """
+        positions = int(config.get("max_position_embeddings", 512))
+        if self.positions_after_padding:
+            positions -= int(config.get("pad_token_id", 1)) + 1
+        return positions
 
 
 _BERT_PARTS = {
@@ -35,7 +51,7 @@ _BERT_PARTS = {
 _ARCHITECTURES = {
     # BERT's pooler is pretrained and stays frozen with the backbone, as in peft's own examples.
     "bert": Architecture(parts=_BERT_PARTS, full_precision=("pooler",)),
-    "roberta": Architecture(parts=_BERT_PARTS),
+    "roberta": Architecture(parts=_BERT_PARTS, positions_after_padding=True),
 }
 
 
@@ -51,8 +67,3 @@ def architecture_of(model_type: str) -> Architecture:
             f"use one of {', '.join(sorted(_ARCHITECTURES))}"
         )
     return _ARCHITECTURES[model_type]
-
-
-def modules_named(model: nn.Module, part: str) -> list[str]:
-    """Return the full names of the modules whose name is ``part`` or ends with ``.part``."""
-    return [name for name, _ in model.named_modules() if name == part or name.endswith(f".{part}")]

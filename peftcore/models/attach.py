@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftcore.methods import Adapter, Method, Trains
-from peftcore.models.architectures import Architecture, architecture_of, modules_named
+from peftcore.models.architectures import Architecture, architecture_of
 
 _PEFT_PREFIX = "base_model.model."
 """What peft puts before the names of a model's modules."""
@@ -102,10 +102,15 @@ def attach(
     targets = _targets(adapter, architecture)
     intended = None
     if targets is not None:
-        intended = tuple(name for part in targets for name in modules_named(model, part))
+        intended = tuple(name for part in targets for name in _modules_named(model, part))
     transformers.set_seed(seed)
     attached = peft.get_peft_model(model, _peft_config(adapter, targets))
     return Classifier(attached, method, architecture, intended)
+
+
+def _modules_named(model: nn.Module, part: str) -> list[str]:
+    """Return the full names of the modules whose name is ``part`` or ends with ``.part``."""
+    return [name for name, _ in model.named_modules() if name == part or name.endswith(f".{part}")]
 
 
 def _settle_biases(model: nn.Module) -> None:

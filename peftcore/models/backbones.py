@@ -14,12 +14,14 @@ from typing import Any
 
 from peftcore.errors import UsageError
 from peftcore.hub import fetch, is_hub_id, split_hub_id
+from peftcore.models.architectures import architecture_of
 from peftcore.trials import Source, Weights
 
 WEIGHTS_FILE = "model.safetensors"
 _CONFIG_FILE = "config.json"
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
 _TOKENIZER_PATTERNS = (*_TOKENIZER_FILES, "merges.txt", "*token*.json")
+"""All that can change what a tokenizer gives; of ``_TOKENIZER_FILES`` one must be there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,11 @@ PINNED_BACKBONES: Mapping[str, PinnedBackbone] = {
     ),
 }
 
+_EXPECTED = (
+    f"expected one of {', '.join(map(repr, PINNED_BACKBONES))}, a folder with {_CONFIG_FILE} and "
+    f"{WEIGHTS_FILE}, or OWNER/NAME@REVISION"
+)
+
 
 def locate_backbone(name: str, weights: Weights, *, where: str = "backbone") -> Source:
     """Find and verify a backbone, and return where and what it is.
@@ -90,19 +97,17 @@ def locate_backbone(name: str, weights: Weights, *, where: str = "backbone") -> 
     Raises:
         UsageError: it can't be found, or it is not what it should be.
     """
+    if not name:
+        raise UsageError(f"{where} is empty: {_EXPECTED}")
     if name in PINNED_BACKBONES:
         return _locate_pinned(name, PINNED_BACKBONES[name], weights)
     if Path(name).is_dir():
-        return _from_folder(Path(name).resolve(), Path(name).resolve().name, weights)
+        return _recognised(_from_folder(Path(name).resolve(), _folder_name(name), weights))
     if is_hub_id(name):
         repository, revision = split_hub_id(name, where=where)
         folder = _fetch_model(repository, revision, weights, "pass --peft-model FOLDER")
         return replace(_from_folder(folder, repository, weights), revision=name)
-    raise UsageError(
-        f"{where} {name!r} is neither a folder nor a known backbone: expected one of "
-        f"{', '.join(map(repr, PINNED_BACKBONES))}, a folder with {_CONFIG_FILE} and "
-        f"{WEIGHTS_FILE}, or OWNER/NAME@REVISION"
-    )
+    raise UsageError(f"{where} {name!r} is neither a folder nor a known backbone: {_EXPECTED}")
 
 
 def read_config(source: Source) -> dict[str, Any]:
@@ -180,13 +185,14 @@ def _from_folder(folder: Path, name: str, weights: Weights) -> Source:
     if not isinstance(model_type, str):
         raise UsageError(f"{config}: model_type is {model_type!r}: expected a text")
     _require_tokenizer(folder)
-    digest = hashlib.sha256(config.read_bytes())
+    architecture_of(model_type)
+    files = {config, *(file for pattern in _TOKENIZER_PATTERNS for file in folder.glob(pattern))}
     if weights is Weights.PRETRAINED:
         _require_safetensors(folder)
-        digest.update(bytes.fromhex(_sha256(folder / WEIGHTS_FILE)))
-    for file in _TOKENIZER_FILES:
-        if (folder / file).is_file():
-            digest.update((folder / file).read_bytes())
+        files.add(folder / WEIGHTS_FILE)
+    digest = hashlib.sha256()
+    for file in sorted(file for file in files if file.is_file()):
+        digest.update(f"{file.name} {_sha256(file)}\n".encode())
     return Source(name=name, identity=f"sha256:{digest.hexdigest()}", path=str(folder))
 
 
@@ -220,7 +226,7 @@ def _require_safetensors(folder: Path) -> None:
                 f"the header promises {8 + length + max(ends)} bytes, "
                 f"the file has {file.stat().st_size}"
             )
-    except (ValueError, KeyError, TypeError, struct.error) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
         raise UsageError(
             f"{file} is no whole safetensors file ({error}): copy or download it again"
         ) from None
@@ -235,7 +241,27 @@ def _package_folder(package: str | None) -> Path | None:
     return folder if (folder / WEIGHTS_FILE).is_file() else None
 
 
-@cache
+def _folder_name(name: str) -> str:
+    """Return what a folder is called in tables; never by a pinned backbone's name."""
+    last = Path(name).resolve().name
+    return f"folder:{last}" if last in PINNED_BACKBONES else last
+
+
+def _recognised(source: Source) -> Source:
+    """Return a folder's backbone under its pinned name if its weights are the very same."""
+    weights = Path(source.path or "") / WEIGHTS_FILE
+    for name, pinned in PINNED_BACKBONES.items():
+        if weights.is_file() and _sha256(weights) == pinned.weights_sha256:
+            return replace(source, name=name, revision=pinned.hub_id)
+    return source
+
+
 def _sha256(file: Path) -> str:
+    status = file.stat()
+    return _sha256_of_version(file, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _sha256_of_version(file: Path, size: int, changed: int) -> str:  # noqa: ARG001 (cache keys)
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

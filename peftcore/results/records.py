@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,12 @@ from peftcore.errors import StoreError, UsageError
 from peftcore.trials import Outcome
 
 SCHEMA_VERSION = 1
+
+ENVIRONMENT_KEYS = ("packages", "hardware", "python", "threads", "sources_sha256")
+"""What every environment tells: records are reused only where these agree."""
+
+# It becomes the name of a folder, and a record may come from anywhere.
+_SCENARIO_NAME = re.compile(r"[a-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +218,10 @@ class Record:
             trial = content["trial"]
             for key in ("id", "method", "scenario", "seed", "weights", "setting_id"):
                 trial[key]
+            if not _SCENARIO_NAME.fullmatch(trial["scenario"]):
+                raise ValueError(f"{trial['scenario']!r} is no scenario's name")
+            for key in ENVIRONMENT_KEYS:
+                content["environment"][key]
             measurement = content["measurement"]
             predictions, labels = content["predictions"], content.get("labels")
             return cls(
@@ -223,7 +234,7 @@ class Record:
                 labels=None if labels is None else tuple(labels),
                 created=content.get("created"),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"{where} is no whole peftcore record: {error!r}") from None
 
 
@@ -239,7 +250,8 @@ def read_records(path: Path) -> Iterator[Record]:
         UsageError: the file is missing or a line is no record; the message names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines(): within JSON text, other line separators are letters like any other.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} can't be read as records: {error}") from None
     for number, line in enumerate(lines, start=1):
@@ -250,7 +262,12 @@ def read_records(path: Path) -> Iterator[Record]:
             content = json.loads(line)
         except json.JSONDecodeError as error:
             raise UsageError(f"{where} is not JSON: {error.msg}") from None
-        yield Record.from_json(content, where=where)
+        record = Record.from_json(content, where=where)
+        try:
+            record.to_line()
+        except StoreError as error:
+            raise UsageError(f"{where}: {error}") from None
+        yield record
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from peftcore.errors import StoreError
+from peftcore.errors import StoreError, UsageError
 from peftcore.measuring.environment import environment_key
 from peftcore.results.records import SCHEMA_VERSION, Record, checksum
 
@@ -45,14 +45,18 @@ class Store:
     """Committed records, one per trial and environment.
 
     Args:
-        folder: where the store's file is; made if it is not there.
+        folder: where the store's file is.
+        create: whether to make it if it is not there.
 
     Raises:
+        UsageError: there is no store, and none was to be made.
         StoreError: the file is no store, or one of another schema version.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, create: bool = True) -> None:
         self.path = folder / STORE_FILE
+        if not create and not self.path.is_file():
+            raise UsageError(f"there is no store in {folder}: run a trial or import records first")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(

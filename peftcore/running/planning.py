@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from peftcore.data.sources import locate_data
 from peftcore.errors import UsageError
 from peftcore.methods import Method, find_method
-from peftcore.models.backbones import locate_backbone
-from peftcore.scenarios import DEFAULT_SCENARIO, Scenario, find_scenario, override
+from peftcore.models.architectures import architecture_of
+from peftcore.models.backbones import locate_backbone, read_config
+from peftcore.scenarios import DEFAULT_SCENARIO, Recipe, Scenario, Task, find_scenario, override
 from peftcore.trials import Engine, Trial, Weights
 
 FIRST_SEED = 42
@@ -56,6 +57,8 @@ class Selection:
             UsageError: a method does not exist.
         """
         slugs = self.methods if self.methods is not None else self.find_scenario().methods
+        if not slugs:
+            raise UsageError(f"{self.prefix}method names no method: see peftcore methods")
         found = [find_method(slug, where=f"{self.prefix}method") for slug in slugs]
         return list(dict.fromkeys(found))
 
@@ -106,22 +109,36 @@ def plan(selection: Selection) -> list[Trial]:
     methods = selection.find_methods()
     task, recipe, changed = override(scenario.task, scenario.recipe, selection.settings)
     data = locate_data(
-        selection.data or scenario.data,
+        scenario.data if selection.data is None else selection.data,
         task,
-        where=f"{selection.prefix}data" if selection.data else "data",
+        where="data" if selection.data is None else f"{selection.prefix}data",
     )
     backbone = locate_backbone(
-        selection.model or scenario.backbone,
+        scenario.backbone if selection.model is None else selection.model,
         selection.weights,
-        where=f"{selection.prefix}model" if selection.model else "backbone",
+        where="backbone" if selection.model is None else f"{selection.prefix}model",
     )
-    overrides = _overrides(selection, scenario, backbone.name, data.name)
+    longest = architecture_of(read_config(backbone)["model_type"]).longest_text(
+        read_config(backbone)
+    )
+    if task.max_length > longest:
+        raise UsageError(
+            f"max_length={task.max_length} is more than the {longest} tokens that {backbone.name} "
+            f"can take: ask for at most {longest}"
+        )
     trials = []
     for method in methods:
-        asked = "learning_rate" in changed
-        rate = recipe.learning_rate if asked else scenario.learning_rate(method)
-        for seed in selection.find_seeds():
-            trial = Trial(
+        declared = scenario.learning_rate(method)
+        rate = recipe.learning_rate if "learning_rate" in changed else declared
+        before = dataclasses.replace(scenario.recipe, learning_rate=declared)
+        after = dataclasses.replace(recipe, learning_rate=rate)
+        overrides = (
+            *_departures(selection, scenario, backbone.name, data.name),
+            *_differences(scenario.task, task),
+            *_differences(before, after),
+        )
+        trials += [
+            Trial(
                 method=method,
                 scenario=scenario.name,
                 seed=seed,
@@ -129,31 +146,36 @@ def plan(selection: Selection) -> list[Trial]:
                 data=data,
                 weights=selection.weights,
                 task=task,
-                recipe=dataclasses.replace(recipe, learning_rate=rate),
+                recipe=after,
                 engine=selection.engine,
                 overrides=overrides,
             )
-            trials.append(trial)
+            for seed in selection.find_seeds()
+        ]
     return trials
 
 
-def _overrides(
-    selection: Selection, scenario: Scenario, backbone: str, data: str
-) -> tuple[str, ...]:
-    """Return in what a selection departs from its scenario as declared, in words.
+def _departures(selection: Selection, scenario: Scenario, backbone: str, data: str) -> list[str]:
+    """Return in words where a selection takes something else than its scenario declares.
 
-    A folder that holds the very data set that the scenario names is no departure.
+    A folder that holds the very data set, or the very weights, that the scenario names is none.
     """
-    departures: list[str] = []
-    if backbone != scenario.backbone:
-        departures.append(f"model={backbone}")
-    if data != scenario.data:
-        departures.append(f"data={data}")
-    if selection.weights is not Weights.PRETRAINED:
-        departures.append(f"weights={selection.weights}")
-    if selection.engine is not Engine.PEFTCORE:
-        departures.append(f"engine={selection.engine}")
-    return (*departures, *selection.settings)
+    pairs = (
+        ("model", backbone, scenario.backbone),
+        ("data", data, scenario.data),
+        ("weights", selection.weights, Weights.PRETRAINED),
+        ("engine", selection.engine, Engine.PEFTCORE),
+    )
+    return [f"{name}={taken}" for name, taken, declared in pairs if taken != declared]
+
+
+def _differences(declared: Task | Recipe, taken: Task | Recipe) -> list[str]:
+    """Return ``KEY=VALUE`` of each field that differs from its declaration."""
+    return [
+        f"{field.name}={getattr(taken, field.name)}"
+        for field in dataclasses.fields(declared)
+        if getattr(taken, field.name) != getattr(declared, field.name)
+    ]
 
 
 def shortfall(trial: Trial, accuracy: float, majority: float) -> str | None:
