@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from peftcore.data.sources import locate_data
+from peftcore.data.examples import Sample, draw
+from peftcore.data.sources import locate_data, read_data
 from peftcore.methods import find_method
 from peftcore.models.backbones import locate_backbone
 from peftcore.scenarios import Precision, Recipe, Task
@@ -154,6 +155,11 @@ def make_trial(tiny_bert: Path, tiny_data: Path) -> MakeTrial:
         )
 
     return make
+
+
+def sample_of(trial: Trial) -> Sample:
+    """Return the examples that a trial's seed draws."""
+    return draw(read_data(trial.data, trial.task), trial.task, trial.seed)
 
 
 SHARED_IMDB = Path(__file__).resolve().parents[2] / "shared" / "imdb"

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,8 +70,15 @@ class Corpus:
         return digest.hexdigest()
 
 
-def draw(corpus: Corpus, task: Task, seed: int) -> tuple[Examples, Examples]:
-    """Return the examples that a trial with this seed trains on, and those it is evaluated on.
+class Sample(NamedTuple):
+    """What one trial gets of a data set: examples to train on, and examples to be evaluated on."""
+
+    train: Examples
+    test: Examples
+
+
+def draw(corpus: Corpus, task: Task, seed: int) -> Sample:
+    """Return what a trial with this seed trains on, and what it is evaluated on.
 
     The order is that of ``datasets.Dataset.shuffle(seed).select(range(n))``, so that seed 42 draws
     the source study's reviews from the same rows.
@@ -84,12 +92,12 @@ def draw(corpus: Corpus, task: Task, seed: int) -> tuple[Examples, Examples]:
         # From the far end of the shuffle: the protocol's own sample stands at its beginning.
         unused = train_order[::-1].tolist()
         last = task.train_examples + task.test_examples
-        return (
+        return Sample(
             corpus.train.select(unused[: task.train_examples]),
             corpus.train.select(unused[task.train_examples : last]),
         )
     test_order = np.random.default_rng(TEST_SEED).permutation(len(corpus.test))
-    return (
+    return Sample(
         corpus.train.select(train_order[: task.train_examples].tolist()),
         corpus.test.select(test_order[: task.test_examples].tolist()),
     )

@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 from typing import IO, Any
 
+from peftcore.data.examples import Examples, Sample
 from peftcore.errors import CheckFailed, LossNotFinite
 from peftcore.trials import Outcome, Trial
 
@@ -25,7 +26,8 @@ def main() -> None:
     os.dup2(2, 1)
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    result = _run(Trial.from_job(job), wire)
+    sample = Sample(*(Examples(**examples) for examples in job["sample"]))
+    result = _run(Trial.from_job(job["trial"]), sample, wire)
     _tell(wire, {"event": "result", **result})
     wire.close()
     # No teardown of libraries that could hang or crash after the result is out.
@@ -43,7 +45,7 @@ def _tell(wire: IO[str], event: dict[str, Any]) -> None:
     wire.flush()
 
 
-def _run(trial: Trial, wire: IO[str]) -> dict[str, Any]:
+def _run(trial: Trial, sample: Sample, wire: IO[str]) -> dict[str, Any]:
     """Return the result event of ``trial``: its outcome, and its numbers or what went wrong."""
     import torch
 
@@ -62,7 +64,7 @@ def _run(trial: Trial, wire: IO[str]) -> dict[str, Any]:
 
     failed: dict[str, Any] = {"measurement": None, "predictions": None, "labels": None}
     try:
-        result = run_trial(trial, observe)
+        result = run_trial(trial, sample, observe)
     except CheckFailed as error:
         return {"outcome": Outcome.FAILED, "error": f"check failed: {error}", **failed}
     except LossNotFinite as error:

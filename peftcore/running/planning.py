@@ -11,7 +11,7 @@ from peftcore.methods import Method, find_method
 from peftcore.models.architectures import architecture_of
 from peftcore.models.backbones import locate_backbone, read_config
 from peftcore.scenarios import DEFAULT_SCENARIO, Recipe, Scenario, Task, find_scenario, override
-from peftcore.trials import Engine, Trial, Weights
+from peftcore.trials import Engine, Source, Trial, Weights
 
 FIRST_SEED = 42
 
@@ -118,14 +118,7 @@ def plan(selection: Selection) -> list[Trial]:
         selection.weights,
         where="backbone" if selection.model is None else f"{selection.prefix}model",
     )
-    longest = architecture_of(read_config(backbone)["model_type"]).longest_text(
-        read_config(backbone)
-    )
-    if task.max_length > longest:
-        raise UsageError(
-            f"max_length={task.max_length} is more than the {longest} tokens that {backbone.name} "
-            f"can take: ask for at most {longest}"
-        )
+    _require_positions(backbone, task.max_length)
     trials = []
     for method in methods:
         declared = scenario.learning_rate(method)
@@ -153,6 +146,17 @@ def plan(selection: Selection) -> list[Trial]:
             for seed in selection.find_seeds()
         ]
     return trials
+
+
+def _require_positions(backbone: Source, max_length: int) -> None:
+    """Check that a backbone can take texts of this many tokens."""
+    config = read_config(backbone)
+    longest = architecture_of(config["model_type"]).longest_text(config)
+    if max_length > longest:
+        raise UsageError(
+            f"max_length={max_length} is more than the {longest} tokens that {backbone.name} can "
+            f"take: ask for at most {longest}"
+        )
 
 
 def _departures(selection: Selection, scenario: Scenario, backbone: str, data: str) -> list[str]:

@@ -8,6 +8,7 @@ output; when its input ends because the parent is gone, it ends too.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import queue
@@ -23,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from peftcore.data.examples import draw
+from peftcore.data.sources import read_data
 from peftcore.trials import Outcome, Trial
 
 Progress = Callable[[Mapping[str, Any]], None]
@@ -60,6 +63,8 @@ def run_in_child(trial: Trial, *, timeout_seconds: float | None, progress: Progr
             takes.
         progress: called with each progress event, in the calling thread.
     """
+    sample = draw(read_data(trial.data, trial.task), trial.task, trial.seed)
+    job = {"trial": trial.to_job(), "sample": [dataclasses.asdict(examples) for examples in sample]}
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         child = subprocess.Popen(
@@ -79,7 +84,7 @@ def run_in_child(trial: Trial, *, timeout_seconds: float | None, progress: Progr
         try:
             # A child that died at once breaks the pipe; how it ended is told below.
             with contextlib.suppress(BrokenPipeError):
-                child.stdin.write(json.dumps(trial.to_job()) + "\n")
+                child.stdin.write(json.dumps(job) + "\n")
                 child.stdin.flush()
             report = _listen(child.stdout, deadline, progress)
             if report is not None:

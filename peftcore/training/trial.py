@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ import transformers
 from torch.nn.functional import cross_entropy
 
 from peftcore.data.batches import Tokenised, batches, tokenise
-from peftcore.data.examples import Examples, draw
-from peftcore.data.sources import read_data
+from peftcore.data.examples import Examples, Sample
 from peftcore.measuring.memory import ResidentMemory, memory_meter, process_bytes
 from peftcore.measuring.phases import Phases
 from peftcore.methods import Trains
@@ -33,18 +32,17 @@ from peftcore.models.loading import (
     weights_folder,
 )
 from peftcore.models.saving import load_trained, save_trained
-from peftcore.training import loop, trainer
-from peftcore.training.bag_of_words import fit_bag_of_words
 from peftcore.training.evaluating import Evaluator, autocast, logits_of
-from peftcore.training.observing import Observer, TrainingLog
+from peftcore.training.observing import Observer
 from peftcore.trials import Engine, Trial
 
 WARM_UP_BATCHES = 2
 
-ENGINES: Mapping[Engine, Callable[..., TrainingLog]] = {
-    Engine.PEFTCORE: loop.train,
-    Engine.TRAINER: trainer.train,
+ENGINES = {
+    Engine.PEFTCORE: "peftcore.training.loop",
+    Engine.TRAINER: "peftcore.training.trainer",
 }
+"""The module of each engine; only the one that runs is imported, and counts in memory."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +60,13 @@ class TrialResult:
     labels: list[int]
 
 
-def run_trial(trial: Trial, observe: Observer) -> TrialResult:
+def run_trial(trial: Trial, sample: Sample, observe: Observer) -> TrialResult:
     """Run ``trial`` and return what came of it.
 
     Args:
-        trial: what to run; its backbone and data were located on this machine.
+        trial: what to run; its backbone was located on this machine.
+        sample: the examples that the trial's seed drew. The whole data set is not read here: its
+            texts would stay resident and count as the method's memory.
         observe: told of each phase as it begins and of progress in training.
 
     Raises:
@@ -74,8 +74,8 @@ def run_trial(trial: Trial, observe: Observer) -> TrialResult:
         LossNotFinite: the training loss became NaN or infinite.
     """
     if trial.method.trains is Trains.BAG_OF_WORDS:
-        return _run_bag_of_words(trial, observe)
-    return _run_classifier(trial, observe)
+        return _run_bag_of_words(trial, sample, observe)
+    return _run_classifier(trial, sample, observe)
 
 
 def pick_device() -> torch.device:
@@ -83,14 +83,14 @@ def pick_device() -> torch.device:
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def _run_bag_of_words(trial: Trial, observe: Observer) -> TrialResult:
+def _run_bag_of_words(trial: Trial, sample: Sample, observe: Observer) -> TrialResult:
+    from peftcore.training.bag_of_words import fit_bag_of_words
+
     phases = Phases(ResidentMemory(), synchronise=lambda: None)
-    observe({"phase": "load"})
-    with phases.measure("load"):
-        train, test = draw(read_data(trial.data, trial.task), trial.task, trial.seed)
+    test = sample.test
     observe({"phase": "train"})
     with phases.measure("train"):
-        fitted = fit_bag_of_words(train, seed=trial.seed)
+        fitted = fit_bag_of_words(sample.train, seed=trial.seed)
     observe({"phase": "evaluate"})
     with phases.measure("evaluate"):
         predictions = fitted.predict(test)
@@ -106,7 +106,7 @@ def _run_bag_of_words(trial: Trial, observe: Observer) -> TrialResult:
     return TrialResult(measurement, predictions, list(test.labels))
 
 
-def _run_classifier(trial: Trial, observe: Observer) -> TrialResult:
+def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialResult:
     device = pick_device()
     phases = Phases(
         memory_meter(device),
@@ -126,11 +126,9 @@ def _run_classifier(trial: Trial, observe: Observer) -> TrialResult:
         )
 
     observe({"phase": "load"})
-    with phases.measure("load"):
-        train_examples, test_examples = draw(read_data(trial.data, task), task, trial.seed)
-        tokenizer = load_tokenizer(trial.backbone)
     with weights_folder(trial, config) as folder:
         with phases.measure("load"):
+            tokenizer = load_tokenizer(trial.backbone)
             train, test = (
                 tokenise(
                     examples,
@@ -139,7 +137,7 @@ def _run_classifier(trial: Trial, observe: Observer) -> TrialResult:
                     vocabulary=config.vocab_size,
                     pad_id=config.pad_token_id or 0,
                 )
-                for examples in (train_examples, test_examples)
+                for examples in (sample.train, sample.test)
             )
             backbone = load_backbone()
         observe({"phase": "attach"})
@@ -153,7 +151,7 @@ def _run_classifier(trial: Trial, observe: Observer) -> TrialResult:
             warm_up(classifier, train, trial, device)
         evaluator = Evaluator(test, recipe.eval_batch_size, recipe.precision, device)
         transformers.set_seed(trial.seed)
-        log = ENGINES[trial.engine](
+        log = import_module(ENGINES[trial.engine]).train(
             classifier.model,
             train,
             recipe,
@@ -189,7 +187,7 @@ def _run_classifier(trial: Trial, observe: Observer) -> TrialResult:
         "train_tokens": recipe.epochs * train.tokens(),
         "checks": checks,
         **_costs(phases, evaluations=recipe.epochs),
-        **_about_the_test_set(test_examples),
+        **_about_the_test_set(sample.test),
     }
     return TrialResult(measurement, log.predictions, list(test.labels))
 

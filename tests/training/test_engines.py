@@ -13,14 +13,14 @@ from peftcore.models.backbones import locate_backbone
 from peftcore.scenarios import Precision, Recipe, Task
 from peftcore.training.trial import TrialResult, run_trial
 from peftcore.trials import Engine, Trial, Weights
-from tests.conftest import MakeTrial
+from tests.conftest import MakeTrial, sample_of
 
 TRAINED = [method for method in METHODS if method.trains is not Trains.BAG_OF_WORDS]
 CANDIDATES = [method for method in TRAINED if not method.reference]
 
 
 def run(trial: Trial) -> TrialResult:
-    return run_trial(trial, observe=lambda _: None)
+    return run_trial(trial, sample_of(trial), lambda _: None)
 
 
 def losses(trial: Trial) -> list[float]:

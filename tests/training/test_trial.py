@@ -12,15 +12,16 @@ from peftcore.errors import CheckFailed, LossNotFinite
 from peftcore.methods import METHODS, Method
 from peftcore.models import attach as attaching
 from peftcore.results.records import Measurement
+from peftcore.training import loop
 from peftcore.training import trial as trials
 from peftcore.training.bag_of_words import fit_bag_of_words
 from peftcore.training.trial import run_trial
 from peftcore.trials import Engine, Trial, Weights
-from tests.conftest import MakeTrial, review_rows
+from tests.conftest import MakeTrial, review_rows, sample_of
 
 
 def run(trial: Trial) -> trials.TrialResult:
-    return run_trial(trial, observe=lambda _: None)
+    return run_trial(trial, sample_of(trial), lambda _: None)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.slug)
@@ -115,7 +116,7 @@ def test_a_method_that_trains_nothing_fails_its_check(
 def test_a_backbone_that_is_trained_by_mistake_fails_its_check(
     make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = trials.loop.train
+    train = loop.train
 
     def train_and_disturb(model: torch.nn.Module, *arguments: Any, **options: Any) -> Any:
         log = train(model, *arguments, **options)
@@ -123,19 +124,20 @@ def test_a_backbone_that_is_trained_by_mistake_fails_its_check(
             next(p for p in model.parameters() if not p.requires_grad).add_(1e-6)
         return log
 
-    monkeypatch.setitem(trials.ENGINES, Engine.PEFTCORE, train_and_disturb)  # type: ignore[misc]
+    monkeypatch.setattr(loop, "train", train_and_disturb)
     with pytest.raises(CheckFailed, match="frozen weights: 1 changed"):
         run(make_trial("lora"))
 
 
 def test_progress_names_every_phase_in_order(make_trial: MakeTrial) -> None:
+    trial = make_trial("lora", epochs=2)
     phases: list[str] = []
 
     def observe(event: dict[str, Any]) -> None:
         if not phases or phases[-1] != event["phase"]:
             phases.append(event["phase"])
 
-    run_trial(make_trial("lora", epochs=2), observe)
+    run_trial(trial, sample_of(trial), observe)
     epochs = ["train", "evaluate"] * 2
     assert phases == ["load", "attach", "warm up", *epochs, "save"]
 
