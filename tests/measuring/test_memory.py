@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from peftcore.measuring import memory
+from peftcore.measuring.memory import (
+    AllocatedMemory,
+    Peak,
+    ResidentMemory,
+    memory_meter,
+    process_bytes,
+)
+from peftcore.measuring.phases import Phases
+
+BIG = 200_000_000
+
+
+@pytest.fixture
+def meter() -> ResidentMemory:
+    meter = ResidentMemory()
+    meter.reset()
+    if meter.peak().used_bytes is None:
+        pytest.skip("this kernel doesn't let a process reset its own peak (clear_refs)")
+    return meter
+
+
+def touch(size: int) -> None:
+    """Have this many bytes resident for a moment; so large a block goes back to the system."""
+    block = np.ones(size, dtype=np.uint8)
+    assert block[-1] == 1
+
+
+def used(meter: ResidentMemory) -> int:
+    peak = meter.peak().used_bytes
+    assert peak is not None
+    return peak
+
+
+def test_the_peak_is_what_the_system_counts_as_resident(meter: ResidentMemory) -> None:
+    resident = psutil.Process().memory_info().rss
+    meter.reset()
+    assert used(meter) == pytest.approx(resident, abs=20_000_000)
+
+
+def test_a_short_allocation_is_seen_and_forgotten_on_reset(meter: ResidentMemory) -> None:
+    before = used(meter)
+    touch(BIG)
+    assert used(meter) - before == pytest.approx(BIG, abs=0.1 * BIG)
+    # It stays the peak although the memory is given back.
+    assert used(meter) - before == pytest.approx(BIG, abs=0.1 * BIG)
+    meter.reset()
+    assert used(meter) - before < 0.1 * BIG
+
+
+def test_an_allocation_counts_in_its_own_phase_alone(meter: ResidentMemory) -> None:
+    phases = Phases(meter, lambda: None)
+    with phases.measure("before"):
+        touch(1000)
+    with phases.measure("train"):
+        touch(1000)
+        with phases.measure("evaluate"):
+            touch(BIG)
+        touch(1000)
+    with phases.measure("after"):
+        touch(1000)
+    peaks = {name: tally.peak_bytes or 0 for name, tally in phases.items()}
+    assert peaks["evaluate"] - peaks["before"] == pytest.approx(BIG, abs=0.1 * BIG)
+    assert peaks["train"] - peaks["before"] < 0.1 * BIG
+    assert peaks["after"] - peaks["before"] < 0.1 * BIG
+
+
+def test_without_the_kernels_help_there_is_no_peak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_CLEAR_REFS", tmp_path / "absent")
+    meter = ResidentMemory()
+    meter.reset()
+    assert meter.peak() == Peak(None, None)
+
+
+def test_a_reset_that_is_refused_leaves_no_peak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peak over all of the process's life would be worse than none."""
+    # A folder can be "written" by its permissions, and refuses when it is done.
+    monkeypatch.setattr(memory, "_CLEAR_REFS", tmp_path)
+    assert os.access(tmp_path, os.W_OK)
+    meter = ResidentMemory()
+    meter.reset()
+    assert meter.peak() == Peak(None)
+
+
+def test_another_system_has_no_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory.sys, "platform", "darwin")
+    assert ResidentMemory().peak() == Peak(None)
+
+
+def test_each_device_has_its_own_meter() -> None:
+    assert isinstance(memory_meter(torch.device("cpu")), ResidentMemory)
+    assert isinstance(memory_meter(torch.device("cuda", 0)), AllocatedMemory)
+
+
+def test_the_driver_counts_nothing_for_a_process_on_the_cpu() -> None:
+    assert process_bytes(torch.device("cpu")) is None

@@ -1,0 +1,500 @@
+"""pytest run inside pytest: each session is a process of its own, with the plugin installed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from peftcore.measuring.environment import environment_key
+from peftcore.pytest_plugin import NO_GPU, Cell, RunnableCell
+from peftcore.results.records import Measurement, Record, read_records
+from peftcore.results.store import Store
+from peftcore.trials import Outcome, Trial
+from tests.conftest import MakeTrial
+
+BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "test_methods.py"
+
+OPTIONS = (
+    *("--peft-scenario", "--peft-method", "--peft-seeds", "--peft-model", "--peft-data"),
+    *("--peft-weights", "--peft-set", "--peft-engine", "--peft-store", "--peft-report"),
+    *("--peft-fresh", "--peft-require-gpu", "--peft-timeout"),
+)
+
+USAGE_ERROR = 4
+"""pytest's own exit code."""
+
+Session = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def benchmarks(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with this repository's benchmark, on a machine without a GPU."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (pytester.path / "test_methods.py").write_bytes(BENCHMARK.read_bytes())
+    return pytester.path
+
+
+@pytest.fixture
+def session(benchmarks: Path, pytester: pytest.Pytester) -> Session:
+    """Return a function that runs pytest there."""
+
+    def run(*options: str | Path) -> pytest.RunResult:
+        return pytester.runpytest_subprocess(*options, timeout=300)
+
+    return run
+
+
+@pytest.fixture
+def tiny(tiny_bert: Path, tiny_data: Path) -> list[str]:
+    """Options for trials that take seconds."""
+    return [
+        *("--peft-scenario", "embedded", "--peft-model", str(tiny_bert)),
+        *("--peft-data", str(tiny_data), "--peft-set", "epochs=1", "--peft-set", "max_length=32"),
+        *("--peft-set", "train_examples=48", "--peft-set", "test_examples=24"),
+    ]
+
+
+def text_of(result: pytest.RunResult) -> str:
+    return f"{result.stdout.str()}\n{result.stderr.str()}"
+
+
+def stored(folder: Path) -> list[Record]:
+    with Store(folder / ".peftcore", create=False) as store:
+        return store.records()
+
+
+# Options
+
+
+def test_every_option_is_there_and_explained(session: Session) -> None:
+    result = session("--help")
+    lines = result.outlines
+    for option in OPTIONS:
+        (line,) = [line for line in lines if line.strip().split("=")[0].split()[0:1] == [option]]
+        following = lines[lines.index(line) + 1]
+        assert line.strip().rpartition("  ")[2].strip() or following.strip()
+    assert result.ret == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--peft-scenario", "imdb-robert"), ("'imdb-robert'", "did you mean 'imdb-roberta'?")),
+        (("--peft-method", "lora,qlorra"), ("'qlorra'", "--peft-method", "did you mean 'qlora'?")),
+        (("--peft-set", "epoch=1"), ("'epoch'", "did you mean 'epochs'?")),
+        (("--peft-set", "epochs"), ("'epochs'", "expected KEY=VALUE")),
+        (("--peft-set", "epochs=many"), ("epochs=many", "whole number")),
+        (("--peft-set", "epochs=0"), ("epochs=0", "at least 1")),
+        (("--peft-seeds", "two"), ("--peft-seeds 'two'", "how many (3) or which (42,7,11)")),
+        (("--peft-seeds", "0"), ("--peft-seeds '0'", "1 to 1000")),
+        (("--peft-weights", "randon"), ("'randon'", "--peft-weights", "did you mean 'random'?")),
+        (("--peft-engine", "trainr"), ("'trainr'", "--peft-engine", "did you mean 'trainer'?")),
+        pytest.param(
+            ("--peft-timeout", "0"),
+            ("--peft-timeout 0", "above 0"),
+            marks=pytest.mark.xfail(strict=True, reason="0.0 counts as an option not given"),
+        ),
+        (("--peft-timeout", "-5"), ("--peft-timeout -5", "above 0")),
+    ],
+)
+def test_what_can_not_be_meant_is_refused_in_one_sentence(
+    session: Session, options: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    result = session(*options)
+    assert result.ret == USAGE_ERROR
+    (message,) = [line for line in text_of(result).splitlines() if line.strip()]
+    assert message.startswith("ERROR: ")
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize("option", ["--peft-method", "--peft-seeds"])
+@pytest.mark.parametrize("value", ["", ","])
+def test_an_option_that_names_nothing_is_not_an_empty_run(
+    session: Session, option: str, value: str
+) -> None:
+    """Zero tests would pass; missing never means passed."""
+    result = session("--peft-scenario", "embedded", f"{option}={value}")
+    assert result.ret == USAGE_ERROR
+    assert option in text_of(result)
+
+
+@pytest.mark.parametrize("parallel", [(), ("-n", "1")], ids=["serial", "parallel"])
+@pytest.mark.parametrize("broken", ["missing", "one label", "no model"])
+def test_bad_input_is_refused_before_anything_runs(
+    request: pytest.FixtureRequest,
+    session: Session,
+    benchmarks: Path,
+    tiny: list[str],
+    parallel: tuple[str, ...],
+    broken: str,
+) -> None:
+    if parallel:
+        reason = "pytest_collection_finish is never called in pytest-xdist's controller"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+    bad = benchmarks / "bad"
+    if broken == "one label":
+        bad.mkdir()
+        for name in ("train.csv", "test.csv"):
+            (bad / name).write_text("text,label\n" + 50 * "good,1\n", encoding="utf-8")
+    option = "--peft-model" if broken == "no model" else "--peft-data"
+    result = session(*tiny, option, bad, "--peft-method", "bow", *parallel)
+    assert result.ret == USAGE_ERROR
+    (message,) = [line for line in text_of(result).splitlines() if line.startswith("ERROR: ")]
+    assert str(bad) in message
+    assert not (benchmarks / ".peftcore" / "store.sqlite3").exists()
+    assert not (benchmarks / "reports").exists()
+
+
+# What is collected
+
+
+def test_a_test_is_a_method_in_a_scenario(session: Session) -> None:
+    result = session("--collect-only", "-q", "--peft-scenario", "embedded")
+    assert [line.partition("::")[2] for line in result.outlines if "::" in line] == [
+        f"test_method[embedded-{slug}]" for slug in ("full", "lora", "qlora", "ia3", "bow", "head")
+    ]
+
+
+def test_without_a_scenario_there_are_the_embedded_one_and_the_studys(session: Session) -> None:
+    named = ("--collect-only", "-q", "--peft-method", "ia3,lora")
+    both = session(*named)
+    ids = [f"test_method[{s}-{m}]" for s in ("embedded", "imdb-roberta") for m in ("ia3", "lora")]
+    assert [line.partition("::")[2] for line in both.outlines if "::" in line] == ids
+    on_gpu = session(*named, "-m", "gpu")
+    assert [line.partition("::")[2] for line in on_gpu.outlines if "::" in line] == ids[2:]
+
+
+def test_a_project_of_its_own_can_use_the_fixture(
+    session: Session, benchmarks: Path, tiny: list[str]
+) -> None:
+    (benchmarks / "test_methods.py").write_text(
+        "def test_mine(peft_cell):\n"
+        "    assert [trial.seed for trial in peft_cell.trials] == [7, 11]\n"
+        "    assert peft_cell.cell.method == 'lora'\n"
+        "def test_other():\n"
+        "    pass\n"
+    )
+    result = session(*tiny, "--peft-method", "lora", "--peft-seeds", "7,11", "-v")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*test_mine*embedded-lora* PASSED*", "*test_other PASSED*"])
+
+
+@pytest.mark.xfail(strict=True, reason="a dataclass that compares by value has no hash")
+def test_folders_with_a_conftest_each_still_run_together(session: Session, tmp_path: Path) -> None:
+    """pytest then asks each plugin for its hash."""
+    for name in ("one", "two"):
+        (tmp_path / "both" / name).mkdir(parents=True)
+        (tmp_path / "both" / name / "conftest.py").write_text("")
+        (tmp_path / "both" / name / f"test_{name}.py").write_text("def test(): pass\n")
+    session(tmp_path / "both").assert_outcomes(passed=2)
+
+
+# GPU tests
+
+
+def test_a_gpu_scenario_is_skipped_with_its_reason(session: Session, benchmarks: Path) -> None:
+    result = session("--peft-scenario", "imdb-roberta", "--peft-method", "lora", "-rs")
+    result.assert_outcomes(skipped=1)
+    assert NO_GPU in text_of(result)
+    assert result.ret == 0
+    assert not (benchmarks / "reports").exists()
+
+
+def test_a_gpu_scenario_fails_where_a_gpu_is_required(session: Session) -> None:
+    options = ("--peft-scenario", "imdb-roberta", "--peft-method", "lora", "--peft-require-gpu")
+    result = session(*options)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert f"{NO_GPU} (--peft-require-gpu)" in text_of(result)
+    assert "1 skipped" not in text_of(result)
+
+
+# What a session costs others
+
+
+def test_the_plugin_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, peftcore.pytest_plugin\n"
+        "heavy = {'torch', 'transformers', 'matplotlib', 'sklearn', 'numpy', 'sqlite3'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_session_without_a_benchmark_pays_nothing(session: Session, benchmarks: Path) -> None:
+    (benchmarks / "test_methods.py").write_text(
+        "import sys\n"
+        "def test_light():\n"
+        "    heavy = {'torch', 'transformers', 'peftcore.report', 'peftcore.data.sources'}\n"
+        "    assert not heavy & set(sys.modules)\n"
+    )
+    result = session()
+    result.assert_outcomes(passed=1)
+    assert "peftcore ==" not in text_of(result)
+    assert not (benchmarks / ".peftcore").exists()
+    assert not (benchmarks / "reports").exists()
+
+
+# A whole run
+
+
+def test_a_run_leaves_a_report_and_the_next_one_reuses_it(
+    session: Session, benchmarks: Path, tiny: list[str]
+) -> None:
+    (benchmarks / "conftest.py").write_text(
+        "import sys\n"
+        "def pytest_unconfigure():\n"
+        "    heavy = sorted({'torch', 'transformers'} & set(sys.modules))\n"
+        "    with open('heavy.txt', 'w') as stream:\n"
+        "        stream.write(' '.join(heavy))\n"
+    )
+    options = [*tiny, "--peft-method", "bow", "--peft-report", "here", "-W", "error"]
+    result = session(*options, "--benchmark-json", "benchmark.json")
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "embedded bow seed 42: accuracy *, trained in * s*",
+            "report: here?report.md",
+            "*benchmark 'peftcore embedded': 1 tests*",
+            "test_method?embedded-bow? *",
+        ]
+    )
+    # Only the trials' own processes may load it.
+    assert (benchmarks / "heavy.txt").read_text() == ""
+    # The report
+    text = (benchmarks / "here" / "report.md").read_text(encoding="utf-8")
+    assert "## Key metrics" in text
+    for link in [part.partition(")")[0] for part in text.split("](figures/")[1:]]:
+        assert (benchmarks / "here" / "figures" / link).stat().st_size > 1000
+    assert "](figures/" in text
+    # Its records are the store's
+    (record,) = read_records(benchmarks / "here" / "records.jsonl")
+    assert [record] == stored(benchmarks)
+    assert record.outcome is Outcome.OK
+    assert f"data={Path(tiny[5]).name}" in record.trial["overrides"]
+    # pytest-benchmark's own file
+    content = json.loads((benchmarks / "benchmark.json").read_text(encoding="utf-8"))
+    (row,) = content["benchmarks"]
+    assert row["name"] == "test_method[embedded-bow]"
+    assert (row["stats"]["rounds"], row["stats"]["iterations"]) == (1, 1)
+    assert record.measurement is not None
+    figures = row["extra_info"][record.id]
+    assert figures["outcome"] == "ok"
+    for name in ("accuracy", "train_seconds", "peak_bytes"):
+        assert figures[name] == getattr(record.measurement, name)
+
+    # Again: nothing runs, the report is the same.
+    (benchmarks / "here" / "report.md").unlink()
+    again = session(*options)
+    again.assert_outcomes(passed=1)
+    assert "reused 1 of 1 records from .peftcore" in text_of(again)
+    assert "embedded bow seed 42" not in text_of(again)
+    assert "benchmark 'peftcore" not in text_of(again)
+    assert stored(benchmarks) == [record]
+    assert (benchmarks / "here" / "report.md").read_text(encoding="utf-8") == text
+
+
+def test_without_pytest_benchmark_and_with_a_store_elsewhere(
+    session: Session, benchmarks: Path, tiny: list[str], tmp_path: Path
+) -> None:
+    options = [*tiny, "--peft-method", "bow", "--peft-store", str(tmp_path / "kept")]
+    result = session(*options, "-p", "no:benchmark")
+    result.assert_outcomes(passed=1)
+    assert (benchmarks / "reports" / "embedded" / "report.md").is_file()
+    with Store(tmp_path / "kept", create=False) as store:
+        assert len(store.records()) == 1
+    assert not (benchmarks / ".peftcore").exists()
+
+
+def test_a_trial_that_does_not_end_well_fails_its_test_and_is_in_the_report(
+    session: Session, benchmarks: Path, tiny: list[str]
+) -> None:
+    result = session(*tiny, "--peft-method", "bow", "--peft-timeout", "0.2")
+    result.assert_outcomes(failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "embedded bow seed 42: timeout: stopped after 0.2 s" in text_of(result)
+    (record,) = stored(benchmarks)
+    assert record.outcome is Outcome.TIMEOUT
+    report = (benchmarks / "reports" / "embedded" / "report.md").read_text(encoding="utf-8")
+    assert "stopped after 0.2 s" in report
+
+
+def test_parallel_workers_give_the_records_of_a_serial_session(
+    session: Session, benchmarks: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    options = [*tiny, "--peft-method", "bow,head"]
+    serial = session(*options, "--peft-store", "serial", "--peft-report", "one")
+    serial.assert_outcomes(passed=2)
+    parallel = session(*options, "-n", "2", "--peft-report", "two", "-W", "error")
+    parallel.assert_outcomes(passed=2)
+    for method in ("bow", "head"):
+        assert text_of(parallel).count(f"embedded {method} seed 42: accuracy") == 1
+    assert "report: two" in text_of(parallel)
+    one, two = (list(read_records(benchmarks / name / "records.jsonl")) for name in ("one", "two"))
+    assert [record.id for record in one] == [record.id for record in two]
+    assert len(one) == 2
+    for left, right in zip(one, two, strict=True):
+        assert left.outcome is right.outcome is Outcome.OK
+        assert (left.predictions, left.labels) == (right.predictions, right.labels)
+        assert left.measurement is not None
+        assert right.measurement is not None
+        assert left.measurement.losses == right.measurement.losses
+        assert environment_key(left.environment) == environment_key(right.environment)
+    # What workers reused is known to the session, too.
+    again = session(*options, "-n", "2")
+    again.assert_outcomes(passed=2)
+    assert "reused 2 of 2 records" in text_of(again)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
+def test_after_an_interruption_only_what_is_missing_runs(
+    session: Session, benchmarks: Path, tiny: list[str], name: str
+) -> None:
+    options = [*tiny, "--peft-method", "bow", "--peft-seeds", "2"]
+    with (
+        (benchmarks / "output.txt").open("w") as output,
+        subprocess.Popen(
+            [sys.executable, "-m", "pytest", *options],
+            cwd=benchmarks,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as running,
+    ):
+        wait_for_first_record(benchmarks, running)
+        # Well into the second trial, whose process takes seconds to load torch.
+        time.sleep(1)
+        os.kill(running.pid, getattr(signal, name))
+        running.wait(timeout=60)
+    first = stored(benchmarks)
+    if name == "SIGINT":
+        assert running.returncode == pytest.ExitCode.INTERRUPTED
+        assert [record.outcome for record in first] == [Outcome.OK, Outcome.CANCELLED]
+    else:
+        assert running.returncode == -signal.SIGKILL
+        assert [record.outcome for record in first] == [Outcome.OK]
+    result = session(*options)
+    result.assert_outcomes(passed=1)
+    assert "embedded bow seed 42" not in text_of(result)
+    assert "embedded bow seed 43: accuracy" in text_of(result)
+    assert "reused 1 of 2 records" in text_of(result)
+    last = stored(benchmarks)
+    assert {record.outcome for record in last} == {Outcome.OK}
+    assert sorted(record.seed for record in last) == [42, 43]
+    assert first[0] in last
+
+
+def test_a_worker_that_is_killed_fails_its_own_trial_alone(
+    session: Session, benchmarks: Path, tiny: list[str]
+) -> None:
+    options = [*tiny, "--peft-method", "bow,head", "-n", "2"]
+    with (
+        (benchmarks / "output.txt").open("w") as output,
+        subprocess.Popen(
+            [sys.executable, "-m", "pytest", *options],
+            cwd=benchmarks,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as running,
+    ):
+        worker = wait_for_worker_with_a_trial(running)
+        worker.kill()
+        running.wait(timeout=180)
+    text = (benchmarks / "output.txt").read_text()
+    assert running.returncode == pytest.ExitCode.TESTS_FAILED, text
+    assert "crashed while running" in text
+    assert "1 of 2 trials were not run" in text
+    assert [record.outcome for record in stored(benchmarks)] == [Outcome.OK]
+    result = session(*options)
+    result.assert_outcomes(passed=2)
+    assert "reused 1 of 2 records" in text_of(result)
+
+
+def wait_for_worker_with_a_trial(running: subprocess.Popen[bytes]) -> psutil.Process:
+    """Wait until a worker of pytest-xdist has started the process of a trial."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        for worker in psutil.Process(running.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if any("peftcore.running.child" in c.cmdline() for c in worker.children()):
+                    return worker
+        time.sleep(0.05)
+    raise AssertionError("no trial was started")
+
+
+def wait_for_first_record(folder: Path, running: subprocess.Popen[bytes]) -> None:
+    """Wait until the session has committed its first record."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        assert running.poll() is None, (folder / "output.txt").read_text()
+        if (folder / ".peftcore" / "store.sqlite3").exists() and stored(folder):
+            return
+        time.sleep(0.05)
+    raise AssertionError("no record was committed")
+
+
+# What a test finds wrong with its records
+
+
+@pytest.fixture
+def declared(make_trial: MakeTrial) -> Trial:
+    """A trial of a scenario as declared, for which an accuracy of 0.9115 is expected."""
+    return dataclasses.replace(make_trial("lora"), scenario="imdb-roberta", overrides=())
+
+
+def record_of(trial: Trial, accuracy: float | None, **changes: Any) -> Record:
+    numbers = Measurement(accuracy=accuracy, majority_share=0.5)
+    fields = {"outcome": Outcome.OK, "measurement": numbers, **changes}
+    return Record(trial=trial.describe(), **fields)
+
+
+def cell(*trials: Trial) -> RunnableCell:
+    nothing: Any = None
+    return RunnableCell(Cell("imdb-roberta", "lora"), list(trials), nothing, nothing)
+
+
+def test_a_floor_that_is_missed_is_a_fault(declared: Trial) -> None:
+    (fault,) = cell(declared).faults([record_of(declared, 0.8860)])
+    assert "LoRA, seed 42: accuracy 0.8860 is under the floor 0.8865" in fault
+    assert cell(declared).faults([record_of(declared, 0.8870)]) == []
+
+
+def test_with_overrides_there_is_no_floor(declared: Trial) -> None:
+    changed = dataclasses.replace(declared, overrides=("epochs=1",))
+    assert cell(changed).faults([record_of(changed, 0.5)]) == []
+
+
+def test_every_outcome_but_ok_is_a_fault(declared: Trial) -> None:
+    for outcome in set(Outcome) - {Outcome.OK}:
+        bad = record_of(declared, None, outcome=outcome, measurement=None, error="because")
+        assert cell(declared).faults([bad]) == [f"imdb-roberta lora seed 42: {outcome}: because"]
+
+
+def test_an_ok_without_numbers_is_a_fault(declared: Trial) -> None:
+    assert len(cell(declared).faults([record_of(declared, None, measurement=None)])) == 1
+
+
+def test_each_seed_has_its_own_fault(declared: Trial) -> None:
+    other = dataclasses.replace(declared, seed=43)
+    records = [record_of(declared, 0.95), record_of(other, 0.6)]
+    (fault,) = cell(declared, other).faults(records)
+    assert "seed 43" in fault
+
+
+def test_a_record_that_is_missing_never_passes(declared: Trial) -> None:
+    other = dataclasses.replace(declared, seed=43)
+    with pytest.raises(ValueError, match="zip"):
+        cell(declared, other).faults([record_of(declared, 0.95)])
