@@ -7,7 +7,7 @@ plugin being installed; torch is imported by no session at all, only by the tria
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -63,7 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     option("--peft-timeout", metavar="SECONDS", type=float, help="longest a trial may take")
 
 
-@dataclass
+@dataclass(eq=False)
 class Ran:
     """Takes note of what finished tests tell; with pytest-xdist they ran in other processes.
 
@@ -196,9 +196,11 @@ def _as_usage_error() -> Iterator[None]:
 
 
 def _asks_for_anything(config: pytest.Config) -> bool:
-    """Return whether an option of this plugin was given."""
+    """Return whether an option of this plugin was given, be it with a value such as 0."""
     return any(
-        bool(value) and value not in ("pretrained", "peftcore", ".peftcore")
+        not (
+            value is None or value is False or value in ([], "pretrained", "peftcore", ".peftcore")
+        )
         for name, value in vars(config.option).items()
         if name.startswith("peft_")
     )
@@ -241,21 +243,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Look at backbone and data before the first trial, so that bad input costs nothing."""
-    config = session.config
-    if config.option.collectonly or _worker(config):
+    if session.config.option.collectonly or _worker(session.config):
         return
-    if not _hands_out_work(config):
-        callspecs = [getattr(item, "callspec", None) for item in session.items]
-        cells = [spec.params.get("peft_cell") for spec in callspecs if spec is not None]
-        wanted = {cell.scenario for cell in cells if isinstance(cell, Cell)}
-    elif _asks_for_anything(config):
-        # The controller collects no tests: what is asked for is what workers are about to need.
-        wanted = set(config.stash[_SESSION].comparison.scenarios)
-    else:
-        return
-    if wanted:
+    callspecs = [getattr(item, "callspec", None) for item in session.items]
+    cells = [spec.params.get("peft_cell") for spec in callspecs if spec is not None]
+    _require_usable(session.config, {cell.scenario for cell in cells if isinstance(cell, Cell)})
+
+
+def _require_usable(config: pytest.Config, scenarios: Collection[str]) -> None:
+    if scenarios:
         with _as_usage_error():
-            config.stash[_SESSION].comparison.require_usable(sorted(wanted))
+            config.stash[_SESSION].comparison.require_usable(sorted(scenarios))
 
 
 def skip_without_gpu(config: pytest.Config) -> None:
@@ -350,11 +348,14 @@ def peft_cell(request: pytest.FixtureRequest) -> RunnableCell:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Watch what workers pass on, where there are any."""
+    """Where there are workers, look at backbone and data before they start, and watch them."""
     from peftcore.running.progress import ProgressDisplay, ProgressWatch
 
     if _hands_out_work(session.config):
         peft = session.config.stash[_SESSION]
+        if _asks_for_anything(session.config):
+            # This process collects no tests: what is asked for is what workers are about to need.
+            _require_usable(session.config, peft.comparison.scenarios)
         folder = Path(session.config.getoption("--peft-store")) / "progress"
         peft.watch = ProgressWatch(folder, ProgressDisplay(_Terminal(session.config)))
         peft.watch.start()

@@ -101,11 +101,7 @@ def test_every_option_is_there_and_explained(session: Session) -> None:
         (("--peft-seeds", "0"), ("--peft-seeds '0'", "1 to 1000")),
         (("--peft-weights", "randon"), ("'randon'", "--peft-weights", "did you mean 'random'?")),
         (("--peft-engine", "trainr"), ("'trainr'", "--peft-engine", "did you mean 'trainer'?")),
-        pytest.param(
-            ("--peft-timeout", "0"),
-            ("--peft-timeout 0", "above 0"),
-            marks=pytest.mark.xfail(strict=True, reason="0.0 counts as an option not given"),
-        ),
+        (("--peft-timeout", "0"), ("--peft-timeout 0", "above 0")),
         (("--peft-timeout", "-5"), ("--peft-timeout -5", "above 0")),
     ],
 )
@@ -134,16 +130,12 @@ def test_an_option_that_names_nothing_is_not_an_empty_run(
 @pytest.mark.parametrize("parallel", [(), ("-n", "1")], ids=["serial", "parallel"])
 @pytest.mark.parametrize("broken", ["missing", "one label", "no model"])
 def test_bad_input_is_refused_before_anything_runs(
-    request: pytest.FixtureRequest,
     session: Session,
     benchmarks: Path,
     tiny: list[str],
     parallel: tuple[str, ...],
     broken: str,
 ) -> None:
-    if parallel:
-        reason = "pytest_collection_finish is never called in pytest-xdist's controller"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     bad = benchmarks / "bad"
     if broken == "one label":
         bad.mkdir()
@@ -192,7 +184,6 @@ def test_a_project_of_its_own_can_use_the_fixture(
     result.stdout.fnmatch_lines(["*test_mine*embedded-lora* PASSED*", "*test_other PASSED*"])
 
 
-@pytest.mark.xfail(strict=True, reason="a dataclass that compares by value has no hash")
 def test_folders_with_a_conftest_each_still_run_together(session: Session, tmp_path: Path) -> None:
     """pytest then asks each plugin for its hash."""
     for name in ("one", "two"):

@@ -45,6 +45,11 @@ class PhaseCost:
     cpu_seconds: float
     peak_bytes: int | None
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> PhaseCost:
+        """Return the cost that this JSON object holds; keys it does not know are left."""
+        return cls(**{f.name: content[f.name] for f in dataclasses.fields(cls)})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
@@ -100,7 +105,7 @@ class Measurement:
         known = {f.name for f in dataclasses.fields(cls)}
         values = {name: value for name, value in content.items() if name in known}
         values["phases"] = {
-            name: PhaseCost(**cost) for name, cost in content.get("phases", {}).items()
+            name: PhaseCost.from_json(cost) for name, cost in content.get("phases", {}).items()
         }
         return cls(**values)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from peftcore.results.records import SCHEMA_VERSION, Record, checksum
 
 STORE_FILE = "store.sqlite3"
 _BUSY_SECONDS = 60.0
+_RETRY_SECONDS = 0.02
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS records (
@@ -62,9 +64,32 @@ class Store:
             self._connection = sqlite3.connect(
                 self.path, timeout=_BUSY_SECONDS, isolation_level=None
             )
-            self._prepare()
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{self.path} can't be opened as a store: {error}") from None
+        try:
+            self._prepare_when_free()
+        except StoreError:
+            self._connection.close()
+            raise
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise StoreError(f"{self.path} can't be opened as a store: {error}") from None
+
+    def _prepare_when_free(self) -> None:
+        """Prepare the file; where another process is doing so, wait for it.
+
+        SQLite itself does not wait for the change to WAL mode: it reports a lock at once.
+        """
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                return self._prepare()
+            except sqlite3.OperationalError as error:
+                # The low byte is the kind of error, what is above it the occasion.
+                busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+                if not busy or time.monotonic() >= deadline:
+                    raise
+            time.sleep(_RETRY_SECONDS)
 
     def _prepare(self) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
@@ -75,8 +100,9 @@ class Store:
             )
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute(_TABLE)
-        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if version == 0:
+            self._connection.execute(_TABLE)
+            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def __enter__(self) -> Store:
         return self

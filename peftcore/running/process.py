@@ -26,6 +26,7 @@ from typing import IO, Any
 
 from peftcore.data.examples import draw
 from peftcore.data.sources import read_data
+from peftcore.errors import UsageError
 from peftcore.trials import Outcome, Trial
 
 Progress = Callable[[Mapping[str, Any]], None]
@@ -63,7 +64,11 @@ def run_in_child(trial: Trial, *, timeout_seconds: float | None, progress: Progr
             takes.
         progress: called with each progress event, in the calling thread.
     """
-    sample = draw(read_data(trial.data, trial.task), trial.task, trial.seed)
+    try:
+        sample = draw(read_data(trial.data, trial.task), trial.task, trial.seed)
+    except UsageError as error:
+        # It was there when the trial was planned: now only this trial is lost, not the session.
+        return ChildReport(outcome=Outcome.FAILED, error=str(error))
     job = {"trial": trial.to_job(), "sample": [dataclasses.asdict(examples) for examples in sample]}
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
@@ -81,11 +86,10 @@ def run_in_child(trial: Trial, *, timeout_seconds: float | None, progress: Progr
         )
         assert child.stdin is not None
         assert child.stdout is not None
+        # A job larger than the pipe waits until the child reads it, and time counts meanwhile.
+        sender = threading.Thread(target=_send, args=(child.stdin, json.dumps(job)), daemon=True)
+        sender.start()
         try:
-            # A child that died at once breaks the pipe; how it ended is told below.
-            with contextlib.suppress(BrokenPipeError):
-                child.stdin.write(json.dumps(job) + "\n")
-                child.stdin.flush()
             report = _listen(child.stdout, deadline, progress)
             if report is not None:
                 return report
@@ -98,6 +102,8 @@ def run_in_child(trial: Trial, *, timeout_seconds: float | None, progress: Progr
         finally:
             child.kill()
             child.wait()
+            # The pipe is broken by now, so a sender that still waited has ended.
+            sender.join()
             child.stdout.close()
             with contextlib.suppress(BrokenPipeError):
                 child.stdin.close()
@@ -119,6 +125,13 @@ def _child_environment() -> dict[str, str]:
     return environment
 
 
+def _send(stream: IO[str], job: str) -> None:
+    """Write the job; a child that died at once breaks the pipe, and how it ended tells more."""
+    with contextlib.suppress(BrokenPipeError):
+        stream.write(job + "\n")
+        stream.flush()
+
+
 def _listen(stream: IO[str], deadline: float | None, progress: Progress) -> ChildReport | None:
     """Hand on events until the result comes; ``None`` when the stream or the time ends first."""
     lines: queue.Queue[str | None] = queue.Queue()
@@ -135,7 +148,8 @@ def _listen(stream: IO[str], deadline: float | None, progress: Progress) -> Chil
             line = lines.get(timeout=left)
         except queue.Empty:
             return None
-        if line is None:
+        # Without its end, a line is the half that a dying child got out.
+        if line is None or not line.endswith("\n"):
             return None
         event = json.loads(line)
         if event.pop("event") == "result":

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from peftcore.errors import UsageError
+from peftcore.report import rates
 from peftcore.report.rates import compose, is_search, write_rates_report
 from peftcore.results.records import Outcome, Record, read_records
+from peftcore.scenarios import find_scenario
 from tests.report.conftest import MakeRecord
 
 
@@ -26,7 +28,9 @@ def tried(
 
 
 @pytest.fixture
-def search(record: MakeRecord) -> list[Record]:
+def search(record: MakeRecord, monkeypatch: pytest.MonkeyPatch) -> list[Record]:
+    declared = dataclasses.replace(find_scenario("imdb-minilm"), rates={"full": 1e-4, "lora": 1e-3})
+    monkeypatch.setattr(rates, "find_scenario", lambda name: declared)
     return [
         tried(record, "lora", 1e-3, 0.860),
         tried(record, "lora", 3e-3, 0.851),

@@ -207,7 +207,6 @@ def test_a_store_that_can_not_be_written_costs_no_training_run(
     assert child.ran == []
 
 
-@pytest.mark.xfail(strict=True, raises=UsageError, reason="the parent reads it outside of a trial")
 def test_data_that_is_gone_by_now_fails_its_own_trial(here, make_trial, tiny_data, tmp_path):
     data = shutil.copytree(tiny_data, tmp_path / "data")
     trial = make_trial("bow", data=data)

@@ -235,7 +235,6 @@ def test_a_signal_is_named(make_trial: MakeTrial, instead_of_torch: StandIn, nam
     assert "memory" not in str(report.error)
 
 
-@pytest.mark.xfail(strict=True, raises=json.JSONDecodeError, reason="half a line is parsed as one")
 def test_a_child_that_is_killed_while_it_speaks_is_crashed(
     make_trial: MakeTrial, instead_of_torch: StandIn
 ) -> None:
@@ -284,7 +283,6 @@ def test_a_trial_that_talks_on_and_on_is_stopped_at_the_timeout(
     assert is_gone(children[0])
 
 
-@pytest.mark.xfail(strict=True, reason="a job that fills the pipe is written before time is kept")
 def test_a_child_that_never_reads_its_job_is_stopped_at_the_timeout(
     make_trial: MakeTrial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
