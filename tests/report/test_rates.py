@@ -30,7 +30,7 @@ def tried(
 @pytest.fixture
 def search(record: MakeRecord, monkeypatch: pytest.MonkeyPatch) -> list[Record]:
     declared = dataclasses.replace(find_scenario("imdb-minilm"), rates={"full": 1e-4, "lora": 1e-3})
-    monkeypatch.setattr(rates, "find_scenario", lambda name: declared)
+    monkeypatch.setattr(rates, "find_scenario", lambda _: declared)
     return [
         tried(record, "lora", 1e-3, 0.860),
         tried(record, "lora", 3e-3, 0.851),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from peftcore.errors import StoreError, UsageError
+from peftcore.errors import StoreError
 from peftcore.measuring.environment import environment_key
 from peftcore.results import collecting
 from peftcore.results.collecting import Collector
