@@ -144,13 +144,19 @@ def scenario_expecting(**expected: float) -> Scenario:
 def test_a_floor_is_the_larger_of_two_bounds(
     expected: float, majority: float, floor: float
 ) -> None:
-    found = scenario_expecting(lora=expected).floor("lora", majority=majority)
+    found = scenario_expecting(lora=expected).floor(find_method("lora"), majority=majority)
     assert found == pytest.approx(floor, abs=1e-12)
 
 
-@pytest.mark.parametrize("slug", ["full", "bow", "no-method"])
-def test_without_an_expectation_there_is_no_floor(slug: str) -> None:
-    assert scenario_expecting(lora=0.9).floor(slug, majority=0.5) is None
+def test_a_candidate_without_an_expectation_must_end_above_chance() -> None:
+    floor = scenario_expecting(lora=0.9).floor(find_method("full"), majority=0.5)
+    assert floor == pytest.approx(0.6, abs=1e-12)
+
+
+def test_a_reference_row_without_an_expectation_has_no_floor() -> None:
+    scenario = scenario_expecting(bow=0.8)
+    assert scenario.floor(find_method("head"), majority=0.5) is None
+    assert scenario.floor(find_method("bow"), majority=0.5) == pytest.approx(0.775, abs=1e-12)
 
 
 # Overrides

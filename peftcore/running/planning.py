@@ -189,7 +189,7 @@ def shortfall(trial: Trial, accuracy: float, majority: float) -> str | None:
     """
     if trial.overrides:
         return None
-    floor = find_scenario(trial.scenario).floor(trial.method.slug, majority=majority)
+    floor = find_scenario(trial.scenario).floor(trial.method, majority=majority)
     if floor is None or accuracy >= floor:
         return None
     return (
