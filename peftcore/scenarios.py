@@ -11,6 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from peftcore.accelerations import ALL, parse_accelerations
 from peftcore.errors import UsageError, member, unknown
 from peftcore.methods import Method
 
@@ -73,6 +74,7 @@ class Recipe:
         learning_rate: the rate at the first step; a scenario's ``rates`` replace it per method.
         dropout: ``None`` keeps the backbone's and each method's own; a number replaces them all.
         eval_batch_size: examples a batch in evaluation; changes no result but its speed.
+        accelerations: names of those that the engine ``peftcore`` uses where they apply.
     """
 
     epochs: int = 3
@@ -83,6 +85,7 @@ class Recipe:
     max_gradient_norm: float = 1.0
     dropout: float | None = None
     eval_batch_size: int = 32
+    accelerations: tuple[str, ...] = ALL
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "eval_batch_size"):
@@ -223,6 +226,8 @@ def _parse(name: str, text: str, declared: Any) -> Any:
         if text.lower() in {"none", "null"}:
             return None
         declared = next(kind for kind in typing.get_args(declared) if kind is not type(None))
+    if name == "accelerations":
+        return parse_accelerations(text)
     if isinstance(declared, type) and issubclass(declared, StrEnum):
         return member(declared, text, where=name)
     try:

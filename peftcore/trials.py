@@ -81,6 +81,12 @@ class Trial:
     engine: Engine
     overrides: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.engine is Engine.TRAINER:
+            # It knows none of them: naming them would make two of one and the same trial.
+            recipe = dataclasses.replace(self.recipe, accelerations=())
+            object.__setattr__(self, "recipe", recipe)
+
     def setting(self) -> dict[str, Any]:
         """Return all that methods and seeds of one comparison share, as plain JSON values."""
         recipe = dataclasses.asdict(self.recipe)
@@ -125,7 +131,7 @@ class Trial:
             "data": _public(self.data),
             "weights": str(self.weights),
             "task": dataclasses.asdict(self.task),
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": _as_json(self.recipe),
             "engine": str(self.engine),
             "overrides": list(self.overrides),
         }
@@ -142,7 +148,11 @@ class Trial:
     def from_job(cls, job: Mapping[str, Any]) -> Trial:
         """Return the trial that :meth:`to_job` described."""
         task = {**job["task"], "split": Split(job["task"]["split"])}
-        recipe = {**job["recipe"], "precision": Precision(job["recipe"]["precision"])}
+        recipe = {
+            **job["recipe"],
+            "precision": Precision(job["recipe"]["precision"]),
+            "accelerations": tuple(job["recipe"]["accelerations"]),
+        }
         return cls(
             method=find_method(job["method"]),
             scenario=job["scenario"],
@@ -155,6 +165,10 @@ class Trial:
             engine=Engine(job["engine"]),
             overrides=tuple(job["overrides"]),
         )
+
+
+def _as_json(recipe: Recipe) -> dict[str, Any]:
+    return {**dataclasses.asdict(recipe), "accelerations": list(recipe.accelerations)}
 
 
 def _public(source: Source) -> dict[str, Any]:

@@ -200,7 +200,7 @@ def test_a_setting_changes_one_field(setting: str, field: str, value: Any) -> No
 
 
 def test_every_field_can_be_set() -> None:
-    for name, value in {**vars(TASK), **vars(RECIPE)}.items():
+    for name, value in {**vars(TASK), **vars(RECIPE), "accelerations": "all"}.items():
         task, recipe, changed = override(TASK, RECIPE, [f"{name}={value}"])
         assert (task, recipe, changed) == (TASK, RECIPE, {name})
 
@@ -228,8 +228,8 @@ def test_several_settings_and_none() -> None:
     [
         ("epochs", "setting 'epochs' is not usable: expected KEY=VALUE"),
         ("", "setting '' is not usable: expected KEY=VALUE"),
-        ("epoch=3", "unknown setting 'epoch': did you mean 'epochs'? known are batch_size, "),
-        ("=3", "unknown setting '': known are batch_size, "),
+        ("epoch=3", "unknown setting 'epoch': did you mean 'epochs'? known are accelerations, "),
+        ("=3", "unknown setting '': known are accelerations, "),
         ("__class__=3", "unknown setting '__class__': "),
         ("epochs=three", "epochs=three is not usable: expected a whole number"),
         ("epochs=1.5", "epochs=1.5 is not usable: expected a whole number"),

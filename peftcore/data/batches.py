@@ -1,4 +1,7 @@
-"""Token ids: made once per trial, put in a fixed order, and padded into batches."""
+"""Token ids: made once per trial, put in a fixed order, and made into batches.
+
+A batch is padded, or its texts stand end to end; either way it says where each text lies.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from peftcore.data.examples import Examples
@@ -34,27 +38,6 @@ class Tokenised:
         return sum(map(len, self.ids))
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A padded batch.
-
-    Attributes:
-        input_ids: token ids, shape (examples, longest).
-        attention_mask: 1 where there is a token and 0 where there is padding, same shape.
-        labels: shape (examples,).
-    """
-
-    input_ids: torch.Tensor
-    attention_mask: torch.Tensor
-    labels: torch.Tensor
-
-    def to(self, device: torch.device) -> Batch:
-        """Return this batch on ``device``."""
-        return Batch(
-            self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device)
-        )
-
-
 def tokenise(
     examples: Examples,
     tokenizer: PreTrainedTokenizerBase,
@@ -78,25 +61,119 @@ def tokenise(
     return Tokenised(ids, list(examples.labels), pad_id)
 
 
-def collate(tokenised: Tokenised, indices: Sequence[int]) -> Batch:
-    """Return the examples at these positions, padded to the longest of them."""
-    rows = [tokenised.ids[i] for i in indices]
-    longest = max(map(len, rows))
-    input_ids = torch.full((len(rows), longest), tokenised.pad_id, dtype=torch.int64)
-    attention_mask = torch.zeros_like(input_ids)
-    for row, ids in enumerate(rows):
-        input_ids[row, : len(ids)] = torch.tensor(ids)
-        attention_mask[row, : len(ids)] = 1
-    labels = torch.tensor([tokenised.labels[i] for i in indices])
-    return Batch(input_ids, attention_mask, labels)
-
-
 def training_order(examples: int, *, seed: int, epoch: int) -> list[int]:
     """Return the positions of all examples in the order of this epoch, counted from 0."""
     return [int(i) for i in np.random.default_rng((seed, epoch)).permutation(examples)]
 
 
-def batches(tokenised: Tokenised, order: Sequence[int], batch_size: int) -> Iterator[Batch]:
-    """Yield the examples in this order, ``batch_size`` at a time; the last batch may be smaller."""
-    for start in range(0, len(order), batch_size):
-        yield collate(tokenised, order[start : start + batch_size])
+@dataclass(frozen=True)
+class Span:
+    """Where a text lies in a batch: in which row, and its tokens from ``start`` up to ``end``."""
+
+    row: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Texts that go through a model together.
+
+    Attributes:
+        input_ids: token ids; shape (texts, longest) if padded, (1, tokens) if end to end.
+        spans: where each text lies in it.
+        labels: shape (texts,).
+        attention_mask: 1 where there is a token and 0 where there is padding, of the same shape as
+            the ids; ``None`` if the texts stand end to end.
+        position_ids: the position of each token in its text, of the same shape as the ids;
+            ``None`` if they are padded, which leaves it to the model.
+    """
+
+    input_ids: torch.Tensor
+    spans: tuple[Span, ...]
+    labels: torch.Tensor
+    attention_mask: torch.Tensor | None = None
+    position_ids: torch.Tensor | None = None
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the texts have together."""
+        return sum(span.end - span.start for span in self.spans)
+
+
+class Feed:
+    """Makes batches of a set of examples on a device.
+
+    Args:
+        examples: the texts.
+        device: where the batches go.
+        end_to_end: whether texts stand end to end and not padded.
+        resident: whether all token ids are put on the device at once, and not batch by batch.
+        first_position: the position of a text's first token, where texts stand end to end.
+    """
+
+    def __init__(
+        self,
+        examples: Tokenised,
+        device: torch.device,
+        *,
+        end_to_end: bool = False,
+        resident: bool = False,
+        first_position: int = 0,
+    ) -> None:
+        self.examples = examples
+        self._device = device
+        self._end_to_end = end_to_end
+        longest = max(map(len, examples.ids))
+        self._positions = torch.arange(first_position, first_position + longest, device=device)
+        self._rows: Sequence[torch.Tensor] | None = None
+        self._labels: torch.Tensor | None = None
+        if resident:
+            flat = torch.tensor([i for row in examples.ids for i in row], device=device)
+            self._rows = flat.split([len(row) for row in examples.ids])
+            self._labels = torch.tensor(list(examples.labels), device=device)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Return the examples at these positions as one batch."""
+        rows, labels = self._fetch(indices)
+        lengths = [len(row) for row in rows]
+        if not self._end_to_end:
+            positions = self._positions[: max(lengths)] - self._positions[0]
+            ends = torch.tensor(lengths, device=self._device)
+            return Batch(
+                pad_sequence(list(rows), batch_first=True, padding_value=self.examples.pad_id),
+                tuple(Span(row, 0, length) for row, length in enumerate(lengths)),
+                labels,
+                attention_mask=(positions < ends[:, None]).to(torch.int64),
+            )
+        spans = []
+        start = 0
+        for length in lengths:
+            spans.append(Span(0, start, start + length))
+            start += length
+        return Batch(
+            torch.cat(list(rows))[None],
+            tuple(spans),
+            labels,
+            position_ids=torch.cat([self._positions[:length] for length in lengths])[None],
+        )
+
+    def batches(self, order: Sequence[int], size: int) -> Iterator[Batch]:
+        """Yield the examples in this order, ``size`` at a time; the last batch may be smaller."""
+        for start in range(0, len(order), size):
+            yield self.batch(order[start : start + size])
+
+    def by_length(self) -> list[int]:
+        """Return the positions of all examples, the longest texts first."""
+        return sorted(range(len(self)), key=lambda i: -len(self.examples.ids[i]))
+
+    def _fetch(self, indices: Sequence[int]) -> tuple[Sequence[torch.Tensor], torch.Tensor]:
+        if self._rows is not None and self._labels is not None:
+            chosen = torch.tensor(indices, device=self._device)
+            return [self._rows[i] for i in indices], self._labels[chosen]
+        rows = [torch.tensor(self.examples.ids[i], device=self._device) for i in indices]
+        labels = [self.examples.labels[i] for i in indices]
+        return rows, torch.tensor(labels, device=self._device)

@@ -60,6 +60,18 @@ class Classifier:
             if isinstance(module, BaseTunerLayer)
         ]
 
+    def adds_tokens(self) -> bool:
+        """Return whether the method puts tokens of its own before or among those of a text."""
+        return isinstance(self.model, peft.PeftModel) and any(
+            config.is_prompt_learning for config in self.model.peft_config.values()
+        )
+
+    def first_position(self) -> int:
+        """Return the position of a text's first token, as the backbone counts them."""
+        if not self.architecture.positions_after_padding:
+            return 0
+        return int(self.model.config.pad_token_id) + 1  # type: ignore[union-attr, arg-type]
+
     def adapter_of(self, module: str) -> list[nn.Parameter]:
         """Return the parameters that the method added to an adapted module."""
         return [

@@ -76,6 +76,7 @@ class Measurement:
         train_tokens: tokens read in training, padding left out.
         phases: what each phase took, by its name.
         checks: ``{"name", "detail"}`` of each check that was made and passed.
+        accelerations: by its name, ``"on"`` or why it was not.
     """
 
     accuracy: float | None = None
@@ -98,6 +99,7 @@ class Measurement:
     train_tokens: int | None = None
     phases: dict[str, PhaseCost] = field(default_factory=dict)
     checks: list[dict[str, str]] = field(default_factory=list)
+    accelerations: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Measurement:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from peftcore.data.batches import Batch, Tokenised, batches
+from peftcore.data.batches import Batch, Feed, Tokenised
 from peftcore.models.loading import DTYPES
 from peftcore.scenarios import Precision
+
+Logits = Callable[[Batch], torch.Tensor]
+"""Gives the logits of one batch in 32 bits, shape (texts, labels)."""
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -34,39 +37,45 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def logits_of(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """Return the logits of one batch, shape (examples, labels)."""
-    output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
-    logits: torch.Tensor = output.logits
-    return logits
-
-
 @dataclass(frozen=True)
 class Evaluator:
-    """Predicts the labels of a fixed set of examples."""
+    """Predicts the labels of a fixed set of examples.
 
-    examples: Tokenised
+    Attributes:
+        feed: makes batches of them.
+        batch_size: how many a batch.
+        by_length: whether texts of one length share a batch.
+    """
+
+    feed: Feed
     batch_size: int
-    precision: Precision
-    device: torch.device
+    by_length: bool = False
 
-    def predict(self, model: nn.Module) -> list[int]:
+    def predict(self, model: nn.Module, logits: Logits) -> list[int]:
         """Return the predicted label of each example, in their order."""
-        predicted: list[torch.Tensor] = []
-        order = range(len(self.examples))
-        with evaluation_mode(model), autocast(self.device, self.precision):
-            for batch in batches(self.examples, order, self.batch_size):
-                predicted.append(logits_of(model, batch.to(self.device)).argmax(dim=-1))
-        return [int(label) for label in torch.cat(predicted).cpu()]
-
-    def probe(self, model: nn.Module) -> torch.Tensor:
-        """Return the logits of the first few examples, in 32 bits, on the host."""
-        few = range(min(8, len(self.examples)))
-        with evaluation_mode(model), autocast(self.device, self.precision):
-            (batch,) = batches(self.examples, few, len(few))
-            return logits_of(model, batch.to(self.device)).float().cpu()
+        order = self.feed.by_length() if self.by_length else list(range(len(self.feed)))
+        predicted: list[int] = [0] * len(order)
+        with evaluation_mode(model):
+            found = [
+                logits(batch).argmax(dim=-1) for batch in self.feed.batches(order, self.batch_size)
+            ]
+        for position, label in zip(order, torch.cat(found).tolist(), strict=True):
+            predicted[position] = label
+        return predicted
 
     def accuracy(self, predictions: list[int]) -> float:
         """Return the share of examples that are predicted right."""
-        pairs = zip(predictions, self.examples.labels, strict=True)
+        pairs = zip(predictions, self.feed.examples.labels, strict=True)
         return sum(guess == label for guess, label in pairs) / len(predictions)
+
+
+def probe(
+    model: nn.Module, examples: Tokenised, precision: Precision, device: torch.device
+) -> torch.Tensor:
+    """Return the plain model's logits of the first few examples, in 32 bits, on the host."""
+    few = range(min(8, len(examples)))
+    batch = Feed(examples, device).batch(few)
+    with evaluation_mode(model), autocast(device, precision):
+        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+    logits: torch.Tensor = output.logits
+    return logits.float().cpu()

@@ -1,7 +1,8 @@
-"""The training loop of the engine ``peftcore``: plain, and right.
+"""The training loop of the engine ``peftcore``.
 
 AdamW, the gradient clipped to a norm, the rate decaying linearly to zero, matrix products in the
-recipe's precision: step by step what transformers' Trainer computes, with nothing around it.
+recipe's precision: step by step what transformers' Trainer computes, with nothing around it. How
+the model computes its logits, :mod:`peftcore.training.accelerating` decides.
 """
 
 from __future__ import annotations
@@ -12,32 +13,32 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from peftcore.data.batches import Batch, Tokenised, batches, training_order
+from peftcore.accelerations import FUSED_UPDATE
+from peftcore.data.batches import Batch, Tokenised, training_order
 from peftcore.measuring.phases import Phases
 from peftcore.scenarios import Precision, Recipe
-from peftcore.training.evaluating import Evaluator, autocast, logits_of
+from peftcore.training.accelerating import Accelerated
+from peftcore.training.evaluating import Evaluator
 from peftcore.training.observing import LossWatch, Observer, StepClock, TrainingLog
 
 
 def train(
-    model: nn.Module,
+    classifier: Accelerated,
     examples: Tokenised,
     recipe: Recipe,
     *,
     seed: int,
-    device: torch.device,
     evaluator: Evaluator,
     phases: Phases,
     observe: Observer,
 ) -> TrainingLog:
-    """Train ``model`` in place, evaluating after each epoch, and return what happened.
+    """Train the classifier in place, evaluating after each epoch, and return what happened.
 
     Args:
-        model: the parameters that require gradients are trained.
+        classifier: those of its parameters that require gradients are trained.
         examples: what to train on; every epoch visits each once.
         recipe: how.
         seed: draws the order of the examples; dropout draws from torch's global generator.
-        device: where the model is.
         evaluator: predicts the test set's labels.
         phases: evaluation is counted apart from training.
         observe: told of progress now and then.
@@ -47,22 +48,23 @@ def train(
     """
     steps_per_epoch = math.ceil(len(examples) / recipe.batch_size)
     steps = recipe.epochs * steps_per_epoch
-    update = Update(model, recipe, steps, device)
     log = TrainingLog()
     watch = LossWatch(steps, steps_per_epoch, observe)
     with phases.measure("train"):
-        model.train()
+        feed = classifier.feed(examples)
+        update = Update(classifier, recipe, steps)
+        classifier.model.train()
         for epoch in range(recipe.epochs):
             order = training_order(len(examples), seed=seed, epoch=epoch)
-            ticks = StepClock(device)
-            for batch in batches(examples, order, recipe.batch_size):
-                watch.saw(update(batch.to(device)))
+            ticks = StepClock(classifier.device)
+            for batch in feed.batches(order, recipe.batch_size):
+                watch.saw(update(batch))
                 ticks.tick()
             watch.fetch()
             log.step_seconds += ticks.seconds()
             with phases.measure("evaluate"):
                 observe({"phase": "evaluate", "epoch": epoch + 1})
-                log.predictions = evaluator.predict(model)
+                log.predictions = evaluator.predict(classifier.model, classifier.logits)
             log.epoch_accuracies.append(evaluator.accuracy(log.predictions))
     log.losses = watch.losses
     return log
@@ -71,11 +73,11 @@ def train(
 class Update:
     """One step of training: forward, backward, clip, AdamW, decay the rate."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, steps: int, device: torch.device) -> None:
-        self._model = model
+    def __init__(self, classifier: Accelerated, recipe: Recipe, steps: int) -> None:
+        self._logits = classifier.logits
         self._recipe = recipe
-        self._device = device
-        self._trained = [p for p in model.parameters() if p.requires_grad]
+        self._fused = classifier.on(FUSED_UPDATE)
+        self._trained = [p for p in classifier.model.parameters() if p.requires_grad]
         self._optimiser = torch.optim.AdamW(
             self._trained,
             lr=recipe.learning_rate,
@@ -86,16 +88,16 @@ class Update:
             self._optimiser, lambda step: max(0.0, 1 - step / steps)
         )
         # 16-bit floats underflow without it; every other precision has the range of 32 bits.
-        self._scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision is Precision.FP16)
+        self._scaler = torch.amp.GradScaler(
+            classifier.device.type, enabled=recipe.precision is Precision.FP16
+        )
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """Train on one batch and return its mean loss before the update, still on the device."""
-        with autocast(self._device, self._recipe.precision):
-            logits = logits_of(self._model, batch)
-        loss = cross_entropy(logits.float(), batch.labels)
+        loss = cross_entropy(self._logits(batch), batch.labels)
         self._scaler.scale(loss).backward()
         self._scaler.unscale_(self._optimiser)
-        nn.utils.clip_grad_norm_(self._trained, self._recipe.max_gradient_norm)
+        self._clip()
         scale = self._scaler.get_scale()
         self._scaler.step(self._optimiser)
         self._scaler.update()
@@ -104,3 +106,15 @@ class Update:
             self._schedule.step()
         self._optimiser.zero_grad(set_to_none=True)
         return loss.detach()
+
+    def _clip(self) -> None:
+        """Clip the gradients, or leave it to the optimiser to divide by what is too much."""
+        limit = self._recipe.max_gradient_norm
+        if not self._fused:
+            nn.utils.clip_grad_norm_(self._trained, limit)
+            return
+        norm = nn.utils.get_total_norm([p.grad for p in self._trained if p.grad is not None])
+        # The attribute through which torch's own GradScaler has the fused kernels divide; the small
+        # number is clip_grad_norm_'s.
+        excess = ((norm + 1e-6) / limit).clamp(min=1.0)
+        self._optimiser.grad_scale = excess  # type: ignore[attr-defined]

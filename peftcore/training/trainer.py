@@ -18,25 +18,25 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from peftcore.data.batches import Tokenised, collate, training_order
+from peftcore.data.batches import Feed, Tokenised, training_order
 from peftcore.measuring.phases import Phases
 from peftcore.scenarios import Precision, Recipe
+from peftcore.training.accelerating import Accelerated
 from peftcore.training.evaluating import Evaluator
 from peftcore.training.observing import LossWatch, Observer, StepClock, TrainingLog
 
 
 def train(
-    model: nn.Module,
+    classifier: Accelerated,
     examples: Tokenised,
     recipe: Recipe,
     *,
     seed: int,
-    device: torch.device,
     evaluator: Evaluator,
     phases: Phases,
     observe: Observer,
 ) -> TrainingLog:
-    """Train ``model`` in place with Trainer; same parameters and result as the project's loop.
+    """Train the classifier in place with Trainer; same parameters and result as the project's loop.
 
     Raises:
         LossNotFinite: the loss became NaN or infinite.
@@ -56,22 +56,30 @@ def train(
             bf16=recipe.precision is Precision.BF16,
             fp16=recipe.precision is Precision.FP16,
             seed=seed,
-            use_cpu=device.type == "cpu",
+            use_cpu=classifier.device.type == "cpu",
             save_strategy="no",
             report_to=[],
             disable_tqdm=True,
         )
         trainer = _Trainer(
-            model=model,
+            model=classifier.model,
             args=arguments,
             positions=_Positions(len(examples)),
             data_collator=_Collator(examples),
             sampler=_FixedOrder(len(examples), seed),
             watch=watch,
         )
-        held_out = _Positions(len(evaluator.examples))
+        held_out = _Positions(len(evaluator.feed))
         trainer.add_callback(
-            _Stopwatch(trainer, held_out, evaluator, phases, observe, log, StepClock(device))
+            _Stopwatch(
+                trainer,
+                held_out,
+                evaluator,
+                phases,
+                observe,
+                log,
+                StepClock(classifier.device),
+            )
         )
         with phases.measure("train"):
             trainer.train()
@@ -97,10 +105,10 @@ class _Collator:
     """Pads a batch to its longest example, as ``DataCollatorWithPadding`` does."""
 
     def __init__(self, examples: Tokenised) -> None:
-        self._examples = examples
+        self._feed = Feed(examples, torch.device("cpu"))
 
-    def __call__(self, positions: Sequence[int]) -> dict[str, torch.Tensor]:
-        batch = collate(self._examples, positions)
+    def __call__(self, positions: Sequence[int]) -> dict[str, torch.Tensor | None]:
+        batch = self._feed.batch(positions)
         return {
             "input_ids": batch.input_ids,
             "attention_mask": batch.attention_mask,
@@ -187,7 +195,7 @@ class _Stopwatch(TrainerCallback):
         self._log.step_seconds += self._clock.seconds()
         with self._phases.measure("evaluate"):
             self._observe({"phase": "evaluate", "epoch": len(self._log.epoch_accuracies) + 1})
-            self._trainer.data_collator = _Collator(self._evaluator.examples)
+            self._trainer.data_collator = _Collator(self._evaluator.feed.examples)
             logits = self._trainer.predict(self._held_out).predictions
         self._log.predictions = [int(label) for label in np.argmax(logits, axis=-1)]
         self._log.epoch_accuracies.append(self._evaluator.accuracy(self._log.predictions))

@@ -13,12 +13,13 @@ import torch
 import transformers
 from torch.nn.functional import cross_entropy
 
-from peftcore.data.batches import Tokenised, batches, tokenise
+from peftcore.accelerations import SORTED_EVALUATION
+from peftcore.data.batches import Tokenised, tokenise
 from peftcore.data.examples import Examples, Sample
 from peftcore.measuring.memory import ResidentMemory, memory_meter, process_bytes
 from peftcore.measuring.phases import Phases
 from peftcore.methods import Trains
-from peftcore.models.attach import Classifier, attach, count_parameters
+from peftcore.models.attach import attach, count_parameters
 from peftcore.models.checks import (
     WeightWatch,
     check_head,
@@ -32,7 +33,9 @@ from peftcore.models.loading import (
     weights_folder,
 )
 from peftcore.models.saving import load_trained, save_trained
-from peftcore.training.evaluating import Evaluator, autocast, logits_of
+from peftcore.scenarios import Recipe
+from peftcore.training.accelerating import Accelerated, accelerated
+from peftcore.training.evaluating import Evaluator, probe
 from peftcore.training.observing import Observer
 from peftcore.trials import Engine, Trial
 
@@ -145,34 +148,37 @@ def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialRes
             classifier = attach(backbone, method, seed=trial.seed, dropout=recipe.dropout)
         with phases.measure("check"):
             checks = [check_targets(classifier), check_head(classifier)]
-            watch = WeightWatch(classifier)
-        observe({"phase": "warm up"})
-        with phases.measure("warm up"):
-            warm_up(classifier, train, trial, device)
-        evaluator = Evaluator(test, recipe.eval_batch_size, recipe.precision, device)
-        transformers.set_seed(trial.seed)
-        log = import_module(ENGINES[trial.engine]).train(
-            classifier.model,
-            train,
-            recipe,
-            seed=trial.seed,
-            device=device,
-            evaluator=evaluator,
-            phases=phases,
-            observe=observe,
-        )
+        with accelerated(classifier, recipe, device) as running:
+            with phases.measure("check"):
+                watch = WeightWatch(classifier)
+            observe({"phase": "warm up"})
+            with phases.measure("warm up"):
+                warm_up(running, train, recipe)
+            evaluator = Evaluator(
+                running.feed(test), recipe.eval_batch_size, running.on(SORTED_EVALUATION)
+            )
+            transformers.set_seed(trial.seed)
+            log = import_module(ENGINES[trial.engine]).train(
+                running,
+                train,
+                recipe,
+                seed=trial.seed,
+                evaluator=evaluator,
+                phases=phases,
+                observe=observe,
+            )
         driver_bytes = process_bytes(device)
         observe({"phase": "save"})
         with phases.measure("check"):
             checks += watch.check()
         counts = count_parameters(classifier)
-        logits = evaluator.probe(classifier.model)
+        logits = probe(classifier.model, test, recipe.precision, device)
         with tempfile.TemporaryDirectory(prefix="peftcore-") as saved:
             with phases.measure("save"):
                 file_bytes = save_trained(classifier, Path(saved))
             with phases.measure("reload"):
                 reloaded = load_trained(classifier, load_backbone(), Path(saved))
-                checks.append(check_reload(logits, evaluator.probe(reloaded)))
+                checks.append(check_reload(logits, probe(reloaded, test, recipe.precision, device)))
     measurement = {
         "accuracy": log.epoch_accuracies[-1],
         "step_seconds": log.median_step_seconds(),
@@ -186,27 +192,22 @@ def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialRes
         "epoch_accuracies": [[epoch, a] for epoch, a in enumerate(log.epoch_accuracies, start=1)],
         "train_tokens": recipe.epochs * train.tokens(),
         "checks": checks,
+        "accelerations": running.describe(),
         **_costs(phases, evaluations=recipe.epochs),
         **_about_the_test_set(sample.test),
     }
     return TrialResult(measurement, log.predictions, list(test.labels))
 
 
-def warm_up(
-    classifier: Classifier, examples: Tokenised, trial: Trial, device: torch.device
-) -> None:
+def warm_up(classifier: Accelerated, examples: Tokenised, recipe: Recipe) -> None:
     """Run a few batches forward and backward, so that no library starts up on the clock.
 
     It updates no weight and leaves no gradient; the caller seeds the generators afterwards.
     """
-    recipe = trial.recipe
     order = range(min(len(examples), WARM_UP_BATCHES * recipe.batch_size))
     classifier.model.train()
-    for batch in batches(examples, order, recipe.batch_size):
-        on_device = batch.to(device)
-        with autocast(device, recipe.precision):
-            logits = logits_of(classifier.model, on_device)
-        cross_entropy(logits.float(), on_device.labels).backward()
+    for batch in classifier.feed(examples).batches(order, recipe.batch_size):
+        cross_entropy(classifier.logits(batch), batch.labels).backward()
     classifier.model.zero_grad(set_to_none=True)
 
 

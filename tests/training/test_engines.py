@@ -1,4 +1,8 @@
-"""Both engines learn the same, step by step, when nothing is left to chance."""
+"""Both engines learn the same, step by step, when nothing is left to chance.
+
+Here without accelerations, so that it is the same operations in the same order; what those may
+change, ``test_accelerating`` bounds.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +44,7 @@ def test_both_engines_follow_the_same_losses(
         train_examples=44,
         precision=precision,
         learning_rate=5e-3,
+        accelerations=(),
     )
     ours = run(trial)
     reference = run(dataclasses.replace(trial, engine=Engine.TRAINER))
@@ -66,7 +71,9 @@ def test_both_engines_follow_the_same_losses_on_real_reviews(method: Method, imd
         data=locate_data(str(imdb), task),
         weights=Weights.PRETRAINED,
         task=task,
-        recipe=Recipe(epochs=1, dropout=0.0, learning_rate=rates.get(method.slug, 1e-3)),
+        recipe=Recipe(
+            epochs=1, dropout=0.0, learning_rate=rates.get(method.slug, 1e-3), accelerations=()
+        ),
         engine=Engine.PEFTCORE,
         overrides=("test",),
     )

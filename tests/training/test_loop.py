@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from peftcore.data.batches import Batch, Tokenised, batches, collate, tokenise, training_order
+from peftcore.accelerations import ALL, FUSED_UPDATE
+from peftcore.data.batches import Batch, Span, tokenise, training_order
 from peftcore.data.examples import Examples
 from peftcore.errors import LossNotFinite
 from peftcore.scenarios import Precision, Recipe
+from peftcore.training.accelerating import Accelerated
 from peftcore.training.loop import Update
 from peftcore.training.observing import LossWatch, StepClock, TrainingLog
 
@@ -33,17 +35,25 @@ class Linear(nn.Module):
 
 def batch() -> Batch:
     ids = torch.tensor([[1, 2, 3, 4], [4, 3, 2, 1], [9, 1, 9, 1]])
-    return Batch(ids, torch.ones_like(ids), torch.tensor([0, 1, 1]))
+    spans = tuple(Span(row, 0, 4) for row in range(3))
+    return Batch(ids, spans, torch.tensor([0, 1, 1]), attention_mask=torch.ones_like(ids))
 
 
-def test_an_update_is_clipped_adamw_with_linear_decay() -> None:
+def plain(model: nn.Module, *on: str) -> Accelerated:
+    """The model with these accelerations and no other."""
+    off = {name: "not asked for" for name in ALL if name not in on}
+    return Accelerated(model=model, device=CPU, precision=Precision.FP32, off=off)
+
+
+@pytest.mark.parametrize("on", [(), (FUSED_UPDATE.name,)], ids=["plain", "fused"])
+def test_an_update_is_clipped_adamw_with_linear_decay(on: tuple[str, ...]) -> None:
     """Written out by hand: Adam's moments, bias correction, decoupled decay, norm clipping."""
     recipe = Recipe(
         learning_rate=0.1, weight_decay=0.01, max_gradient_norm=0.5, precision=Precision.FP32
     )
     model = Linear()
     weight = model.weight.detach().clone().double()
-    update = Update(model, recipe, steps=4, device=CPU)
+    update = Update(plain(model, *on), recipe, steps=4)
     first = torch.zeros_like(weight)
     second = torch.zeros_like(weight)
     for step in range(1, 5):
@@ -66,7 +76,7 @@ def test_an_update_is_clipped_adamw_with_linear_decay() -> None:
 def test_frozen_parameters_are_left_alone() -> None:
     model = Linear()
     model.frozen = nn.Parameter(torch.ones(3), requires_grad=False)
-    Update(model, Recipe(precision=Precision.FP32), steps=1, device=CPU)(batch())
+    Update(plain(model), Recipe(precision=Precision.FP32), steps=1)(batch())
     assert model.frozen.tolist() == [1, 1, 1]
     assert model.frozen.grad is None
 
@@ -77,18 +87,6 @@ def test_every_epoch_visits_each_example_once_in_another_order() -> None:
     assert first != second
     assert first == training_order(50, seed=3, epoch=0)
     assert first != training_order(50, seed=4, epoch=0)
-
-
-def test_batches_pad_to_their_own_longest_and_keep_the_last_short_one() -> None:
-    ids = [[5], [6, 7, 8], [9, 9], [4, 4]]
-    tokenised = Tokenised(ids, [0, 1, 0, 1], pad_id=1)
-    first, last = batches(tokenised, [3, 1, 0], batch_size=2)
-    assert first.input_ids.tolist() == [[4, 4, 1], [6, 7, 8]]
-    assert first.attention_mask.tolist() == [[1, 1, 0], [1, 1, 1]]
-    assert first.labels.tolist() == [1, 1]
-    assert last.input_ids.tolist() == [[5]]
-    assert last.attention_mask.tolist() == [[1]]
-    assert collate(tokenised, [2]).labels.tolist() == [0]
 
 
 class _Letters:

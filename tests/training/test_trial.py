@@ -14,6 +14,7 @@ from peftcore.models import attach as attaching
 from peftcore.results.records import Measurement
 from peftcore.training import loop
 from peftcore.training import trial as trials
+from peftcore.training.accelerating import Accelerated
 from peftcore.training.bag_of_words import fit_bag_of_words
 from peftcore.training.trial import run_trial
 from peftcore.trials import Engine, Trial, Weights
@@ -118,10 +119,10 @@ def test_a_backbone_that_is_trained_by_mistake_fails_its_check(
 ) -> None:
     train = loop.train
 
-    def train_and_disturb(model: torch.nn.Module, *arguments: Any, **options: Any) -> Any:
-        log = train(model, *arguments, **options)
+    def train_and_disturb(classifier: Accelerated, *arguments: Any, **options: Any) -> Any:
+        log = train(classifier, *arguments, **options)
         with torch.no_grad():
-            next(p for p in model.parameters() if not p.requires_grad).add_(1e-6)
+            next(p for p in classifier.model.parameters() if not p.requires_grad).add_(1e-6)
         return log
 
     monkeypatch.setattr(loop, "train", train_and_disturb)

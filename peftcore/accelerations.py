@@ -1,0 +1,104 @@
+"""HOW training is made cheap: one declaration an acceleration, with what it changes in the numbers.
+
+A declaration is plain data, as a method is; ``peftcore.training.accelerating`` carries it out where
+it applies, and a trial's record says where it didn't and why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from peftcore.errors import UsageError, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acceleration:
+    """One way to make training cheaper that leaves what is learned as it is.
+
+    Attributes:
+        name: what it is called in options and records.
+        summary: what it does.
+        numerics: what it changes in the numbers.
+    """
+
+    name: str
+    summary: str
+    numerics: str
+
+
+PADDING_FREE = Acceleration(
+    name="padding-free",
+    summary="A batch is the tokens of its texts end to end; no time goes into padding.",
+    numerics="Sums over a text's tokens run in another order: the last bits may differ.",
+)
+FIRST_TOKEN = Acceleration(
+    name="first-token",
+    summary="The last layer computes the first token alone, the only one that the head reads.",
+    numerics="Nothing: what is left out never reaches the loss.",
+)
+FROZEN_WEIGHTS = Acceleration(
+    name="frozen-weights",
+    summary="Frozen weights of linear layers are kept in the number format they are multiplied in.",
+    numerics="Nothing: they are rounded once and not in each step, to the same numbers.",
+)
+CHEAP_DROPOUT = Acceleration(
+    name="cheap-dropout",
+    summary="Dropout draws 16 random bits a number and not a whole one, in attention too.",
+    numerics="Other numbers are dropped, with a probability that is off by less than 0.00001.",
+)
+FUSED_UPDATE = Acceleration(
+    name="fused-update",
+    summary="Clipping scales the gradients inside AdamW's own pass over them.",
+    numerics="A clipped gradient is divided by its excess and not multiplied by its inverse: the "
+    "last bit may differ.",
+)
+RESIDENT_TOKENS = Acceleration(
+    name="resident-tokens",
+    summary="All token ids are put on the device once, and a step picks its batch there.",
+    numerics="Nothing.",
+)
+SORTED_EVALUATION = Acceleration(
+    name="sorted-evaluation",
+    summary="Test examples are evaluated by length, so that a batch holds texts of one length.",
+    numerics="A text shares its batch with others: the last bits of its logits may differ.",
+)
+
+ACCELERATIONS: tuple[Acceleration, ...] = (
+    PADDING_FREE,
+    FIRST_TOKEN,
+    FROZEN_WEIGHTS,
+    CHEAP_DROPOUT,
+    FUSED_UPDATE,
+    RESIDENT_TOKENS,
+    SORTED_EVALUATION,
+)
+
+ALL = tuple(acceleration.name for acceleration in ACCELERATIONS)
+"""The names of all, in their order."""
+
+
+def parse_accelerations(text: str) -> tuple[str, ...]:
+    """Return the names that an option's value stands for, in the order of their declarations.
+
+    ``all`` and ``none`` are what they say, ``a,b`` is just those two, and ``-a,-b`` is all but
+    those two.
+
+    Raises:
+        UsageError: a name does not exist, or names are both given and taken away.
+    """
+    parts = [part.strip().lower() for part in text.split(",") if part.strip()]
+    if parts == ["all"]:
+        return ALL
+    if parts == ["none"]:
+        return ()
+    named = {part.removeprefix("-") for part in parts}
+    for name in sorted(named):
+        if name not in ALL:
+            raise unknown("acceleration", name, (*ALL, "all", "none"), where="accelerations")
+    taken_away = [part.startswith("-") for part in parts]
+    if not parts or (any(taken_away) and not all(taken_away)):
+        raise UsageError(
+            f"accelerations={text} is not usable: expected all, none, the names of those to use, "
+            "or, each with a minus before it, of those to leave out"
+        )
+    return tuple(name for name in ALL if (name in named) is not taken_away[0])

@@ -1,0 +1,54 @@
+"""Batches: padded or end to end, on the device or made for each, they hold the same texts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from peftcore.data.batches import Feed, Span, Tokenised
+
+CPU = torch.device("cpu")
+TEXTS = Tokenised([[5], [6, 7, 8], [9, 9], [4, 4]], [0, 1, 0, 1], pad_id=1)
+
+either = pytest.mark.parametrize("resident", [False, True])
+
+
+@either
+def test_padded_batches_are_as_long_as_their_longest_text(resident: bool) -> None:
+    feed = Feed(TEXTS, CPU, resident=resident)
+    first, last = feed.batches([3, 1, 0], size=2)
+    assert first.input_ids.tolist() == [[4, 4, 1], [6, 7, 8]]
+    assert first.attention_mask is not None
+    assert first.attention_mask.tolist() == [[1, 1, 0], [1, 1, 1]]
+    assert first.position_ids is None
+    assert first.spans == (Span(0, 0, 2), Span(1, 0, 3))
+    assert first.labels.tolist() == [1, 1]
+    assert last.input_ids.tolist() == [[5]]
+    assert last.labels.tolist() == [0]
+
+
+@either
+def test_texts_stand_end_to_end_each_with_positions_of_its_own(resident: bool) -> None:
+    feed = Feed(TEXTS, CPU, end_to_end=True, resident=resident, first_position=2)
+    first, last = feed.batches([3, 1, 0], size=2)
+    assert first.input_ids.tolist() == [[4, 4, 6, 7, 8]]
+    assert first.position_ids is not None
+    assert first.position_ids.tolist() == [[2, 3, 2, 3, 4]]
+    assert first.attention_mask is None
+    assert first.spans == (Span(0, 0, 2), Span(0, 2, 5))
+    assert first.labels.tolist() == [1, 1]
+    assert last.input_ids.tolist() == [[5]]
+    assert last.spans == (Span(0, 0, 1),)
+
+
+def test_the_padding_id_within_a_text_is_a_token_like_any_other() -> None:
+    feed = Feed(Tokenised([[1, 5, 1], [5]], [0, 1], pad_id=1), CPU)
+    mask = feed.batch([0, 1]).attention_mask
+    assert mask is not None
+    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_by_length_names_every_text_once_the_longest_first() -> None:
+    order = Feed(TEXTS, CPU).by_length()
+    assert sorted(order) == [0, 1, 2, 3]
+    assert [len(TEXTS.ids[i]) for i in order] == [3, 2, 2, 1]

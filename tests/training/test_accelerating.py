@@ -1,0 +1,171 @@
+"""Each acceleration, and all together, learn what Trainer learns."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from peftcore.accelerations import ALL
+from peftcore.methods import METHODS, Method, Trains
+from peftcore.models.attach import Classifier
+from peftcore.models.saving import save_trained
+from peftcore.scenarios import Precision
+from peftcore.training import trial as trials
+from peftcore.training.accelerating import Accelerated
+from peftcore.training.trial import TrialResult, run_trial
+from peftcore.trials import Engine, Trial
+from tests.conftest import MakeTrial, sample_of
+
+TRAINED = [method for method in METHODS if method.trains is not Trains.BAG_OF_WORDS]
+
+
+def run(trial: Trial) -> TrialResult:
+    return run_trial(trial, sample_of(trial), lambda _: None)
+
+
+def losses(result: TrialResult) -> list[float]:
+    return [loss for _, loss in result.measurement["losses"]]
+
+
+def with_accelerations(trial: Trial, *names: str) -> Trial:
+    recipe = dataclasses.replace(trial.recipe, accelerations=names)
+    return dataclasses.replace(trial, recipe=recipe)
+
+
+@pytest.mark.parametrize("on", [*((name,) for name in ALL), ALL], ids=[*ALL, "all"])
+@pytest.mark.parametrize("method", TRAINED, ids=lambda method: method.slug)
+def test_each_follows_trainers_losses(
+    make_trial: MakeTrial, method: Method, on: tuple[str, ...]
+) -> None:
+    """In 32 bits, where only the order of sums is left to differ."""
+    trial = make_trial(method.slug, epochs=2, dropout=0.0, train_examples=44, learning_rate=5e-3)
+    ours = run(with_accelerations(trial, *on))
+    reference = run(dataclasses.replace(trial, engine=Engine.TRAINER))
+    assert losses(ours) == pytest.approx(losses(reference), abs=2e-6)
+    assert ours.predictions == reference.predictions
+
+
+@pytest.mark.parametrize("kind", ["tiny_bert", "tiny_roberta"])
+def test_all_together_end_no_further_from_32_bits_than_trainer_does(
+    make_trial: MakeTrial,
+    kind: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In bf16 only rounding differs: final weights tell, which add up every step's.
+
+    Chance decides a single pair, so it is the median over methods and seeds that must hold.
+    """
+    final: list[torch.Tensor] = []
+
+    def keep(classifier: Classifier, folder: Path) -> int:
+        trained = [
+            p.detach().flatten() for p in classifier.parameters().values() if p.requires_grad
+        ]
+        final.append(torch.cat(trained).clone())
+        return save_trained(classifier, folder)
+
+    monkeypatch.setattr(trials, "save_trained", keep)
+    ratios = []
+    for method in TRAINED:
+        for seed in (1, 2, 3):
+            exact = make_trial(
+                method.slug,
+                seed=seed,
+                model=request.getfixturevalue(kind),
+                epochs=4,
+                dropout=0.0,
+                learning_rate=2e-3,
+            )
+            recipe = dataclasses.replace(exact.recipe, precision=Precision.BF16)
+            in_bf16 = dataclasses.replace(exact, recipe=recipe)
+            final.clear()
+            for trial in (
+                with_accelerations(exact),
+                in_bf16,
+                dataclasses.replace(in_bf16, engine=Engine.TRAINER),
+            ):
+                run(trial)
+            goal, ours, reference = final
+            ratios.append(((ours - goal).norm() / (reference - goal).norm()).item())
+    assert statistics.median(ratios) <= 1.1, ratios
+
+
+@pytest.mark.parametrize("kind", ["tiny_bert", "tiny_roberta"])
+def test_with_dropout_the_tiny_task_is_learned(
+    make_trial: MakeTrial, kind: str, request: pytest.FixtureRequest
+) -> None:
+    trial = make_trial(
+        "full",
+        model=request.getfixturevalue(kind),
+        epochs=6,
+        train_examples=192,
+        learning_rate=1e-3,
+        precision=Precision.BF16,
+        dropout=0.1,
+    )
+    result = run(trial)
+    assert set(result.measurement["accelerations"].values()) == {"on"}
+    assert result.measurement["accuracy"] >= 0.9
+
+
+def test_what_is_off_says_why(make_trial: MakeTrial) -> None:
+    trial = with_accelerations(make_trial("lora"), *(n for n in ALL if n != "fused-update"))
+    told = run(trial).measurement["accelerations"]
+    assert list(told) == list(ALL)
+    off = {name: why for name, why in told.items() if why != "on"}
+    assert off == {
+        "fused-update": "not asked for",
+        "frozen-weights": "products in 32 bits need no conversion",
+    }
+
+
+def test_trainer_uses_none(make_trial: MakeTrial) -> None:
+    trial = make_trial("lora", engine=Engine.TRAINER)
+    assert trial.recipe.accelerations == ()
+    told = run(trial).measurement["accelerations"]
+    assert set(told.values()) == {"not asked for"}
+
+
+def test_afterwards_the_model_is_as_it_was(
+    make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing covers a module's forward any more, and its plain logits are those of training."""
+    seen: list[Accelerated] = []
+    warm_up = trials.warm_up
+
+    def keep(running: Accelerated, *arguments: Any) -> None:
+        assert any("forward" in vars(module) for module in running.model.modules())
+        seen.append(running)
+        warm_up(running, *arguments)
+
+    monkeypatch.setattr(trials, "warm_up", keep)
+    run(make_trial("lora", precision=Precision.BF16))
+    (running,) = seen
+    assert not any("forward" in vars(module) for module in running.model.modules())
+
+
+def test_frozen_linear_weights_are_kept_in_the_products_format(
+    make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[str, set[torch.dtype]] = {}
+    warm_up = trials.warm_up
+
+    def look(running: Accelerated, *arguments: Any) -> None:
+        for module in running.model.modules():
+            if isinstance(module, nn.Linear):
+                for parameter in module.parameters():
+                    kind = "trained" if parameter.requires_grad else "frozen"
+                    found.setdefault(kind, set()).add(parameter.dtype)
+        warm_up(running, *arguments)
+
+    monkeypatch.setattr(trials, "warm_up", look)
+    run(make_trial("lora", precision=Precision.BF16))
+    # The head as it was before training is kept by peft, unused.
+    assert found == {"trained": {torch.float32}, "frozen": {torch.bfloat16}}
