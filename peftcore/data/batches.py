@@ -66,6 +66,11 @@ def training_order(examples: int, *, seed: int, epoch: int) -> list[int]:
     return [int(i) for i in np.random.default_rng((seed, epoch)).permutation(examples)]
 
 
+_BUCKET = 64
+"""Batches of texts end to end are filled up to a multiple of so many tokens: a library of kernels
+makes one for each size that it meets, and keeps it."""
+
+
 @dataclass(frozen=True)
 class Span:
     """Where a text lies in a batch: in which row, and its tokens from ``start`` up to ``end``."""
@@ -80,7 +85,8 @@ class Batch:
     """Texts that go through a model together.
 
     Attributes:
-        input_ids: token ids; shape (texts, longest) if padded, (1, tokens) if end to end.
+        input_ids: token ids; shape (texts, longest) if padded, (1, tokens) if end to end, where
+            some tokens that belong to no text may follow the last.
         spans: where each text lies in it.
         labels: shape (texts,).
         attention_mask: 1 where there is a token and 0 where there is padding, of the same shape as
@@ -154,11 +160,17 @@ class Feed:
         for length in lengths:
             spans.append(Span(0, start, start + length))
             start += length
+        missing = -start % _BUCKET
+        tail = torch.full((missing,), self.examples.pad_id, device=self._device)
+        places = [
+            *(self._positions[:length] for length in lengths),
+            self._positions[:1].expand(missing),
+        ]
         return Batch(
-            torch.cat(list(rows))[None],
+            torch.cat([*rows, tail])[None],
             tuple(spans),
             labels,
-            position_ids=torch.cat([self._positions[:length] for length in lengths])[None],
+            position_ids=torch.cat(places)[None],
         )
 
     def batches(self, order: Sequence[int], size: int) -> Iterator[Batch]:

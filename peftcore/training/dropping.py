@@ -1,12 +1,13 @@
 """Dropout from 16 random bits a number, and attention that uses it.
 
-torch draws a whole random number on a processor for each element that dropout may drop, on one
+On a processor torch draws a whole random number for each element that dropout may drop, on one
 thread: more than a third of a plain step. 16 bits tell a probability to within 0.00001. Attention
 with dropout, moreover, leaves torch's fast kernel for one that works in 32 bits throughout.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,14 @@ from peftcore.data.batches import Span
 
 _LEVELS = 2**16
 
+_BUCKET = 16
+"""Texts of about one length are computed as of one: each length of its own costs a kernel of its
+own, made at its first use and kept, tens of megabytes after some steps."""
+
+_WHOLE_NUMBERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""By bytes. Masks are laid over floats as bits: torch's own ways of masking by truth values are
+several times slower on a processor."""
+
 
 def quantised(probability: float) -> float:
     """Return the probability that 16 bits stand for; it is never all of 1."""
@@ -27,14 +36,52 @@ def quantised(probability: float) -> float:
 def dropped(shape: Sequence[int], probability: float) -> torch.Tensor:
     """Return a mask of this shape on the host, true with this (quantised) probability.
 
-    It draws from torch's global generator.
+    It depends on torch's global generator, from which it draws once.
     """
-    count = 1
-    for size in shape:
-        count *= size
-    noise = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    count = math.prod(shape)
     level = round(quantised(probability) * _LEVELS) - _LEVELS // 2
-    return (noise.view(torch.int16)[:count] < level).view(*shape)
+    return (_noise((count + 3) // 4).view(torch.int16)[:count] < level).view(*shape)
+
+
+def _noise(count: int) -> torch.Tensor:
+    """Return random whole numbers of 64 bits.
+
+    Those of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+    OOPSLA 2014) from a start that torch's generator draws: each is a function of its place alone,
+    so that all threads take part, where torch's own come one after the other.
+    """
+    start = torch.empty((), dtype=torch.int64).random_(-(2**63), None)
+    numbers = _steps(count) + start
+    shifted = torch.empty_like(numbers)
+    for shift, factor in _ROUNDS:
+        torch.bitwise_right_shift(numbers, shift, out=shifted)
+        # Bits shifted in are the sign's: cleared, they are what an unsigned shift leaves.
+        numbers.bitwise_xor_(shifted.bitwise_and_(2 ** (64 - shift) - 1))
+        if factor is not None:
+            numbers.mul_(factor)
+    return numbers
+
+
+def _signed_64(number: int) -> int:
+    return number - 2**64 if number >= 2**63 else number
+
+
+_STEP = _signed_64(0x9E3779B97F4A7C15)
+_ROUNDS = (
+    (30, _signed_64(0xBF58476D1CE4E5B9)),
+    (27, _signed_64(0x94D049BB133111EB)),
+    (31, None),
+)
+
+
+def _steps(count: int) -> torch.Tensor:
+    """Return the first multiples of SplitMix64's step, kept from call to call."""
+    if len(_kept_steps[0]) < count:
+        _kept_steps[0] = torch.arange(1, count + 1).mul_(_STEP)
+    return _kept_steps[0][:count]
+
+
+_kept_steps = [torch.empty(0, dtype=torch.int64)]
 
 
 class _Dropout(torch.autograd.Function):
@@ -42,15 +89,29 @@ class _Dropout(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: torch.Tensor, probability: float) -> torch.Tensor:
-        mask = dropped(inputs.shape, probability)
-        ctx.save_for_backward(mask)
+        kept = dropped(inputs.shape, probability).logical_not_()
+        ctx.save_for_backward(kept)
         ctx.scale = 1 / (1 - quantised(probability))
-        return inputs.mul(ctx.scale).masked_fill_(mask, 0)
+        return _masked(inputs, kept).mul_(ctx.scale)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (mask,) = ctx.saved_tensors
-        return gradients[0].mul(ctx.scale).masked_fill_(mask, 0), None
+        (kept,) = ctx.saved_tensors
+        return _masked(gradients[0], kept).mul_(ctx.scale), None
+
+
+def _masked(numbers: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """Return the numbers with a zero where ``kept`` is false."""
+    whole = _WHOLE_NUMBERS[numbers.element_size()]
+    bits = kept.view(torch.uint8).to(whole).neg_()
+    return bits.bitwise_and_(numbers.contiguous().view(whole)).view(numbers.dtype)
+
+
+def _signed(weights: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return weights, none of them negative, with the sign bit set where ``mask`` is true."""
+    whole = _WHOLE_NUMBERS[weights.element_size()]
+    sign = mask.view(torch.uint8).to(whole).bitwise_left_shift_(8 * weights.element_size() - 1)
+    return sign.bitwise_or_(weights.view(whole)).view(weights.dtype)
 
 
 def dropout(inputs: torch.Tensor, probability: float) -> torch.Tensor:
@@ -98,19 +159,18 @@ class _Attention(torch.autograd.Function):
     ) -> torch.Tensor:
         result = torch.zeros_like(query)
         signed = []
+        ctx.scaling = scaling
         ctx.keep_scale = 1 / (1 - quantised(probability))
+        ctx.spans = query_spans, spans
         with torch.autocast(query.device.type, enabled=False):
             for ours, theirs in zip(query_spans, spans, strict=True):
                 q, k, v = _heads(query, ours), _heads(key, theirs), _heads(value, theirs)
-                weights = torch.softmax(torch.bmm(q.float() * scaling, k.float().mT), dim=-1)
-                mask = dropped(weights.shape, probability)
-                weights = torch.where(mask, -weights, weights).to(query.dtype)
-                signed.append(weights)
-                context = torch.bmm(weights.relu(), v).mul_(ctx.keep_scale)
-                _heads(result, ours).copy_(context)
+                scores = torch.bmm(q.float() * scaling, k.float().mT)
+                scores[..., theirs.end - theirs.start :] = -torch.inf
+                weights = torch.softmax(scores, dim=-1).to(query.dtype)
+                signed.append(_signed(weights, dropped(weights.shape, probability)))
+                _put(torch.bmm(signed[-1].relu(), v).mul_(ctx.keep_scale), result, ours)
         ctx.save_for_backward(query, key, value, result, *signed)
-        ctx.spans = query_spans, spans
-        ctx.scaling = scaling
         return result
 
     @staticmethod
@@ -124,17 +184,29 @@ class _Attention(torch.autograd.Function):
                 # Along a row: the weights' gradients less their mean, weighted by the weights.
                 mean = (gradient.float() * _heads(result, ours).float()).sum(-1, keepdim=True)
                 kept = weights.relu()
-                _heads(by_value, theirs).copy_(torch.bmm(kept.mT, gradient).mul_(ctx.keep_scale))
+                _put(torch.bmm(kept.mT, gradient).mul_(ctx.keep_scale), by_value, theirs)
                 scores = torch.bmm(gradient, v.mT).mul_(ctx.keep_scale).mul_(kept)
                 scores.sub_(weights.abs().mul_(mean.to(weights.dtype)))
-                _heads(by_query, ours).copy_(torch.bmm(scores, k).mul_(ctx.scaling))
-                _heads(by_key, theirs).copy_(torch.bmm(scores.mT, q).mul_(ctx.scaling))
+                _put(torch.bmm(scores, k).mul_(ctx.scaling), by_query, ours)
+                _put(torch.bmm(scores.mT, q).mul_(ctx.scaling), by_key, theirs)
         return by_query, by_key, by_value, None, None, None, None
 
 
 def _heads(tensor: torch.Tensor, span: Span) -> torch.Tensor:
-    """Return a view of one text's tokens, shape (heads, tokens, size of a head)."""
-    return tensor[span.row, span.start : span.end].transpose(0, 1)
+    """Return one text's tokens by head, shape (heads, tokens, size of a head).
+
+    Zeros follow them up to a multiple of the bucket, unless it is a single token.
+    """
+    tokens = tensor[span.row, span.start : span.end].transpose(0, 1)
+    length = span.end - span.start
+    missing = -length % _BUCKET if length > 1 else 0
+    return nn.functional.pad(tokens, (0, 0, 0, missing)) if missing else tokens
+
+
+def _put(by_head: torch.Tensor, tensor: torch.Tensor, span: Span) -> None:
+    """Write what :func:`_heads` would read."""
+    tokens = tensor[span.row, span.start : span.end]
+    tokens.copy_(by_head[:, : span.end - span.start].transpose(0, 1))
 
 
 def attention_with_dropout(

@@ -165,7 +165,8 @@ def _first_tokens(hidden: torch.Tensor, spans: Sequence[Span]) -> torch.Tensor:
 def _texts(tensor: torch.Tensor, spans: Sequence[Span]) -> list[torch.Tensor]:
     """Return each text's part, shape (heads, tokens, size of a head)."""
     if len(tensor) == 1:
-        parts = tensor[0].split([span.end - span.start for span in spans])
+        lengths = [span.end - span.start for span in spans]
+        parts = tensor[0].split([*lengths, tensor.shape[1] - sum(lengths)])[: len(spans)]
     else:
         parts = [row[: span.end] for row, span in zip(tensor.unbind(), spans, strict=True)]
     return [part.transpose(0, 1) for part in parts]
@@ -174,5 +175,6 @@ def _texts(tensor: torch.Tensor, spans: Sequence[Span]) -> list[torch.Tensor]:
 def _joined(texts: Sequence[torch.Tensor], like: torch.Tensor) -> torch.Tensor:
     """Return the texts' parts in the layout of the tensor that they were cut from."""
     if len(like) == 1:
-        return torch.cat(list(texts))[None]
+        missing = like.shape[1] - sum(map(len, texts))
+        return torch.cat([*texts, like.new_zeros(missing, *texts[0].shape[1:])])[None]
     return pad_sequence(list(texts), batch_first=True)

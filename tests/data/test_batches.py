@@ -31,13 +31,14 @@ def test_padded_batches_are_as_long_as_their_longest_text(resident: bool) -> Non
 def test_texts_stand_end_to_end_each_with_positions_of_its_own(resident: bool) -> None:
     feed = Feed(TEXTS, CPU, end_to_end=True, resident=resident, first_position=2)
     first, last = feed.batches([3, 1, 0], size=2)
-    assert first.input_ids.tolist() == [[4, 4, 6, 7, 8]]
+    # Filled up to one size of several.
+    assert first.input_ids.tolist() == [[4, 4, 6, 7, 8, *59 * [1]]]
     assert first.position_ids is not None
-    assert first.position_ids.tolist() == [[2, 3, 2, 3, 4]]
+    assert first.position_ids.tolist() == [[2, 3, 2, 3, 4, *59 * [2]]]
     assert first.attention_mask is None
     assert first.spans == (Span(0, 0, 2), Span(0, 2, 5))
     assert first.labels.tolist() == [1, 1]
-    assert last.input_ids.tolist() == [[5]]
+    assert last.input_ids.tolist() == [[5, *63 * [1]]]
     assert last.spans == (Span(0, 0, 1),)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from peftcore.data.batches import Span
+from peftcore.training import dropping
 from peftcore.training.dropping import (
     attention_with_dropout,
     cheap_dropout,
@@ -53,6 +54,21 @@ def test_dropout_keeps_the_mean_and_its_gradient_is_its_mask() -> None:
     assert outputs.mean().item() == pytest.approx(1, abs=0.01)
     outputs.sum().backward()
     torch.testing.assert_close(inputs.grad, outputs.detach())
+
+
+def test_the_noise_is_splitmix64s() -> None:
+    """Against the algorithm as published, in Python's own whole numbers."""
+    torch.manual_seed(5)
+    start = int(torch.empty((), dtype=torch.int64).random_(-(2**63), None))
+    torch.manual_seed(5)
+    found = [number % 2**64 for number in dropping._noise(7).tolist()]
+    state = start % 2**64
+    for number in found:
+        state = (state + 0x9E3779B97F4A7C15) % 2**64
+        z = state
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+        assert number == z ^ (z >> 31)
 
 
 def test_the_same_seed_drops_the_same_numbers() -> None:
@@ -110,7 +126,12 @@ def test_attention_with_dropout_is_the_formula_with_its_gradients() -> None:
         *ours, query_spans=spans, spans=spans, probability=0.25, scaling=0.3
     )
     torch.manual_seed(7)
-    masks = [dropped((2, s.end - s.start, s.end - s.start), 0.25) for s in spans]
+    # Lengths up to sixteen are computed as sixteen, a single token as itself.
+    padded = [(2, 16, 16), (2, 1, 1), (2, 16, 16)]
+    masks = [
+        dropped(shape, 0.25)[:, : span.end - span.start, : span.end - span.start]
+        for shape, span in zip(padded, spans, strict=True)
+    ]
     assert any(mask.any() for mask in masks)
     expected = spelled_out(*theirs, masks)
     torch.testing.assert_close(found, expected)
