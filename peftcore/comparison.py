@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
+from peftcore.enginepairs import EnginePairs
 from peftcore.errors import UsageError
 from peftcore.measuring.environment import gpu
 from peftcore.methods import Method
+from peftcore.report.engines import write_engine_report
 from peftcore.report.render import write_report
 from peftcore.results.collecting import Collector
 from peftcore.results.records import Record
@@ -69,6 +72,34 @@ class Comparison:
         if scenario not in self._plans:
             self._plans[scenario] = plan(replace(self.selection, scenario=scenario))
         return self._plans[scenario]
+
+    @cached_property
+    def engine_collector(self) -> Collector:
+        """What gets the records of a comparison of the engines: a store of their own.
+
+        Beside those of the scenario they would pass for its newest setting.
+        """
+        return replace(self.collector, folder=self.collector.folder / "engine", ran=[], reused=[])
+
+    def engine_pairs(self) -> EnginePairs:
+        """Return what a comparison of the engines runs."""
+        return EnginePairs(self.selection)
+
+    def write_engine_report(self, slugs: Sequence[str]) -> list[str]:
+        """Write the report of a comparison of the engines, and return a line that tells of it.
+
+        Args:
+            slugs: of the methods that they were compared with.
+
+        Raises:
+            PeftcoreError: the records can't be read or hold no such comparison.
+        """
+        pairs = self.engine_pairs()
+        methods = [method for method in pairs.methods() if method.slug in slugs]
+        trials = [trial for method in methods for trial in pairs.trials(method)]
+        records = self.engine_collector.committed(trials)
+        path = write_engine_report(records, self.report or REPORTS / "engine")
+        return [f"report: {path}"]
 
     def require_usable(self, scenarios: Iterable[str]) -> None:
         """Plan these scenarios; one usable among several is enough to go on.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from peftcore.errors import PeftcoreError, UsageError, member
+from peftcore.methods import find_method
 from peftcore.scenarios import find_scenario
 from peftcore.trials import Engine, Trial, Weights
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 DEFAULT_SCENARIOS: tuple[str, ...] = ("embedded", "imdb-roberta")
 """Without ``--peft-scenario``: the one for any machine, and the study's, which needs a GPU."""
 
-_SCENARIO, _REUSED = "peftcore_scenario", "peftcore_reused"
+_SCENARIO, _REUSED, _PAIRED = "peftcore_scenario", "peftcore_reused", "peftcore_paired"
 
 NO_GPU = "needs a CUDA GPU, and this machine has none that the NVIDIA driver knows of"
 
@@ -70,10 +71,12 @@ class Ran:
     Attributes:
         scenarios: names of the scenarios that tests ran in.
         reused: ids of trials whose records were in the store.
+        paired: slugs of the methods that the engines were compared with.
     """
 
     scenarios: set[str] = field(default_factory=set)
     reused: set[str] = field(default_factory=set)
+    paired: set[str] = field(default_factory=set)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Read a test's properties once it is over; they are text, which crosses processes."""
@@ -83,6 +86,8 @@ class Ran:
                     self.scenarios.add(str(value))
                 elif name == _REUSED:
                     self.reused.add(str(value))
+                elif name == _PAIRED:
+                    self.paired.add(str(value))
 
 
 @dataclass
@@ -226,9 +231,15 @@ class Cell:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test a method and scenario of each test that asks for ``peft_cell``."""
-    if "peft_cell" not in metafunc.fixturenames:
+    wanted = {"peft_cell", "peft_pairs"}.intersection(metafunc.fixturenames)
+    if not wanted:
         return
     comparison = metafunc.config.stash[_SESSION].comparison
+    if "peft_pairs" in wanted:
+        slugs = [method.slug for method in comparison.engine_pairs().methods()]
+        metafunc.parametrize("peft_pairs", slugs, indirect=True)
+    if "peft_cell" not in wanted:
+        return
     cells = [
         pytest.param(
             Cell(scenario, method.slug),
@@ -265,6 +276,28 @@ def skip_without_gpu(config: pytest.Config) -> None:
     if config.getoption("--peft-require-gpu"):
         pytest.fail(f"{NO_GPU} (--peft-require-gpu)", pytrace=False)
     pytest.skip(NO_GPU)
+
+
+@dataclass(frozen=True)
+class RunnablePairs:
+    """What a comparison of the engines gets: one method's trials, in their order.
+
+    Attributes:
+        trials: pairs of both engines, and the ablation.
+    """
+
+    trials: list[Trial]
+    _comparison: Comparison
+
+    def run(self) -> list[Record]:
+        """Return the record of each trial, run in the order of the trials where none is stored."""
+        return [self._comparison.engine_collector.collect(trial) for trial in self.trials]
+
+    def faults(self, records: list[Record]) -> list[str]:
+        """Return in words each trial that did not end well."""
+        from peftcore.comparison import faults
+
+        return faults(self.trials, records)
 
 
 @dataclass(frozen=True)
@@ -347,6 +380,19 @@ def peft_cell(request: pytest.FixtureRequest) -> RunnableCell:
     return RunnableCell(cell, trials, session.comparison, request)
 
 
+@pytest.fixture
+def peft_pairs(request: pytest.FixtureRequest) -> RunnablePairs:
+    """A method's trials for a comparison of the engines; parametrised over the methods."""
+    session = request.config.stash[_SESSION]
+    pairs = session.comparison.engine_pairs()
+    try:
+        trials = pairs.trials(find_method(request.param))
+    except UsageError as error:
+        pytest.fail(str(error), pytrace=False)
+    request.node.user_properties.append((_PAIRED, request.param))
+    return RunnablePairs(trials, session.comparison)
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Where there are workers, look at backbone and data before they start, and watch them."""
     from peftcore.running.progress import ProgressDisplay, ProgressWatch
@@ -377,6 +423,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             peft.summary += peft.comparison.write_report(scenario, peft.ran.reused, folder)
         except PeftcoreError as error:
             peft.summary.append(f"no report of {scenario}: {error}")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if peft.ran.paired:
+        try:
+            peft.summary += peft.comparison.write_engine_report(sorted(peft.ran.paired))
+        except PeftcoreError as error:
+            peft.summary.append(f"no report of the engines: {error}")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

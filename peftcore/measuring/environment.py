@@ -32,6 +32,7 @@ _NOT_MEASURING = (
     "report",
     "results",
     "comparison.py",
+    "enginepairs.py",
     "diagnosis.py",
     "pytest_plugin.py",
     "__main__.py",

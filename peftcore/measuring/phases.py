@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import psutil
+
 from peftcore.measuring.memory import MemoryMeter, Peak
 
 
@@ -29,6 +31,11 @@ class _Tally:
 def _larger(left: int | None, right: int | None) -> int | None:
     known = [value for value in (left, right) if value is not None]
     return max(known, default=None)
+
+
+def seconds_since_start() -> float:
+    """Return the wall time since this process was started, imports included."""
+    return time.time() - psutil.Process().create_time()
 
 
 class Phases:

@@ -61,6 +61,8 @@ class Measurement:
         train_cpu_seconds: processor time of the same phase.
         step_seconds: median wall time of a step, the first steps left out.
         eval_seconds: wall time of the evaluation after the last epoch.
+        seconds_to_trained: wall time from the start of the trial's process to the end of training,
+            evaluations left out.
         peak_bytes: peak memory of the train phase (see :class:`PhaseCost`).
         peak_reserved_bytes: what the CUDA caching allocator held at its peak in that phase.
         peak_process_bytes: what the driver counted for the process after that phase.
@@ -84,6 +86,7 @@ class Measurement:
     train_cpu_seconds: float | None = None
     step_seconds: float | None = None
     eval_seconds: float | None = None
+    seconds_to_trained: float | None = None
     peak_bytes: int | None = None
     peak_reserved_bytes: int | None = None
     peak_process_bytes: int | None = None

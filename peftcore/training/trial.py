@@ -17,7 +17,7 @@ from peftcore.accelerations import SORTED_EVALUATION
 from peftcore.data.batches import Tokenised, tokenise
 from peftcore.data.examples import Examples, Sample
 from peftcore.measuring.memory import ResidentMemory, memory_meter, process_bytes
-from peftcore.measuring.phases import Phases
+from peftcore.measuring.phases import Phases, seconds_since_start
 from peftcore.methods import Trains
 from peftcore.models.attach import attach, count_parameters
 from peftcore.models.checks import (
@@ -167,6 +167,7 @@ def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialRes
                 phases=phases,
                 observe=observe,
             )
+        seconds_to_trained = seconds_since_start() - phases["evaluate"].seconds
         driver_bytes = process_bytes(device)
         observe({"phase": "save"})
         with phases.measure("check"):
@@ -182,6 +183,7 @@ def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialRes
     measurement = {
         "accuracy": log.epoch_accuracies[-1],
         "step_seconds": log.median_step_seconds(),
+        "seconds_to_trained": seconds_to_trained,
         "peak_process_bytes": driver_bytes,
         "total_parameters": counts.total,
         "trainable_parameters": counts.trainable,
