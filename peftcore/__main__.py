@@ -14,6 +14,7 @@ from typing import Any
 import click
 from tabulate import tabulate
 
+from peftcore.accelerations import ACCELERATIONS
 from peftcore.errors import PeftcoreError, StoreError, UsageError, member
 from peftcore.methods import METHODS
 from peftcore.running.planning import Selection, parse_methods, plan
@@ -254,6 +255,17 @@ def scenarios(json_file: str | None) -> None:
             "needs a GPU",
         ]
         click.echo(tabulate(rows, headers=headers))
+
+
+@main.command()
+@_json_option
+@_told
+def accelerations(json_file: str | None) -> None:
+    """List the ways in which the engine makes training cheap, and what each changes."""
+    content = [dataclasses.asdict(acceleration) for acceleration in ACCELERATIONS]
+    if not _write_json(content, json_file):
+        rows = [[a.name, a.summary, a.numerics] for a in ACCELERATIONS]
+        click.echo(tabulate(rows, headers=["name", "what it does", "what it changes"]))
 
 
 @main.command()

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from peftcore.__main__ import main
+from peftcore.accelerations import ALL
 from peftcore.methods import METHODS
 from peftcore.results.records import Record, write_records
 from peftcore.results.store import STORE_FILE, Store
@@ -82,6 +83,16 @@ def test_methods_as_json() -> None:
         assert entry["reference"] is method.reference
 
 
+def test_accelerations_as_a_table_and_as_json() -> None:
+    rows = invoke("accelerations").stdout.splitlines()[2:]
+    content = json.loads(invoke("accelerations", "--json", "-").stdout)
+    assert [entry["name"] for entry in content] == list(ALL)
+    for row, entry in zip(rows, content, strict=True):
+        assert row.split()[0] == entry["name"]
+        assert entry["summary"] in row
+        assert row.endswith(entry["numerics"])
+
+
 def test_scenarios_as_a_table() -> None:
     result = invoke("scenarios")
     assert result.exit_code == 0
@@ -102,7 +113,7 @@ def test_scenarios_as_json() -> None:
     assert roberta["gpu"] is True
 
 
-@pytest.mark.parametrize("command", ["methods", "scenarios", "doctor"])
+@pytest.mark.parametrize("command", ["methods", "scenarios", "accelerations", "doctor"])
 def test_json_in_a_file_leaves_the_table_on_standard_output(command: str, tmp_path: Path) -> None:
     file = tmp_path / "out.json"
     result = invoke(command, "--json", file)
@@ -113,7 +124,7 @@ def test_json_in_a_file_leaves_the_table_on_standard_output(command: str, tmp_pa
     )
 
 
-@pytest.mark.parametrize("command", ["methods", "scenarios", "doctor"])
+@pytest.mark.parametrize("command", ["methods", "scenarios", "accelerations", "doctor"])
 def test_json_in_a_folder_that_is_not_there(command: str, tmp_path: Path) -> None:
     message = refused(command, "--json", tmp_path / "absent" / "out.json")
     assert message == (

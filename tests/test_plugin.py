@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from peftcore.accelerations import ALL
 from peftcore.measuring.environment import environment_key
 from peftcore.pytest_plugin import NO_GPU, Cell, RunnableCell
 from peftcore.results.records import Measurement, Record, read_records
@@ -435,6 +436,36 @@ def wait_for_first_record(folder: Path, running: subprocess.Popen[bytes]) -> Non
             return
         time.sleep(0.05)
     raise AssertionError("no record was committed")
+
+
+# The comparison of the engines
+
+
+def test_the_engines_are_compared_only_where_that_is_asked_for(
+    session: Session, benchmarks: Path, tiny: list[str]
+) -> None:
+    for name in ("test_engine.py", "conftest.py"):
+        (benchmarks / name).write_bytes((BENCHMARK.parent / name).read_bytes())
+    listed = ("--collect-only", "-q", "--peft-scenario", "embedded")
+    assert "test_engine" not in text_of(session(*listed))
+    assert text_of(session("test_engine.py", *listed)).count("::test_engine[") == 4
+    options = [*tiny, "--peft-method", "lora", "--peft-seeds", "1", "test_engine.py"]
+    result = session(*options)
+    result.assert_outcomes(passed=1)
+    assert "report: reports/engine/report.md" in text_of(result)
+    records = list(read_records(benchmarks / "reports" / "engine" / "records.jsonl"))
+    # A pair, and one without each acceleration.
+    assert len(records) == 2 + len(ALL)
+    assert [r.trial["engine"] for r in records].count("trainer") == 1
+    report = (benchmarks / "reports" / "engine" / "report.md").read_text(encoding="utf-8")
+    assert "## What each acceleration is worth" in report
+    # Its records are no scenario's: they would pass for its newest setting.
+    assert not (benchmarks / ".peftcore" / "store.sqlite3").exists()
+    assert (benchmarks / ".peftcore" / "engine" / "store.sqlite3").exists()
+    (benchmarks / "reports" / "engine" / "report.md").unlink()
+    again = session(*options)
+    again.assert_outcomes(passed=1)
+    assert (benchmarks / "reports" / "engine" / "report.md").read_text(encoding="utf-8") == report
 
 
 # What a test finds wrong with its records

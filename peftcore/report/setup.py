@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from peftcore.accelerations import ALL
 from peftcore.methods import Trains
 from peftcore.report.markdown import escape, listed, table
 from peftcore.report.metrics import GPU_MEMORY, MISSING
@@ -46,6 +47,7 @@ def setup_table(summary: Summary) -> str:
         "Dropout": _distinct(_dropout(record) for record in records),
         "Seeds": ", ".join(str(seed) for seed in summary.seeds),
         "Training loop": trial("engine"),
+        "Accelerations": _distinct(_accelerations(record) for record in records),
         "Processor": _distinct(_processor(record.environment) for record in records),
         "GPU": _gpus(summary),
         "GPU driver and CUDA": f"{machine('hardware', 'driver')}, {machine('hardware', 'cuda')}",
@@ -144,6 +146,16 @@ def _dropout(record: Record) -> str | None:
         return None
     value = recipe["dropout"]
     return "the backbone's and each method's own" if value is None else f"{value} everywhere"
+
+
+def _accelerations(record: Record) -> str | None:
+    """Return which of the engine's accelerations were asked for, in words."""
+    names = _at(record.trial, "recipe", "accelerations")
+    if not isinstance(names, list | tuple):
+        return None
+    if set(names) == set(ALL):
+        return "all that apply"
+    return ", ".join(str(name) for name in names) or "none"
 
 
 def _gigabytes(number: Any) -> str:

@@ -1,0 +1,139 @@
+"""The report of the engine against Trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peftcore.accelerations import ALL
+from peftcore.errors import UsageError
+from peftcore.report.engines import COSTS, compose, gather, write_engine_report
+from peftcore.results.records import Outcome, Record, read_records
+from tests.report.conftest import MakeRecord
+
+
+def ran(
+    record: MakeRecord,
+    method: str,
+    seed: int,
+    seconds: float,
+    memory: int,
+    *,
+    engine: str = "peftcore",
+    off: str | None = None,
+    **told: Any,
+) -> Record:
+    """Return the record of one run of a comparison of the engines."""
+    names = [] if engine == "trainer" else [name for name in ALL if name != off]
+    made = record(
+        method,
+        scenario="imdb-minilm",
+        seed=seed,
+        gpu=False,
+        train_seconds=seconds,
+        step_seconds=seconds / 30,
+        peak_bytes=memory,
+        seconds_to_trained=seconds + 5,
+        **told,
+    )
+    trial = {
+        **made.trial,
+        "id": f"{made.trial['id']}-{engine}-{off}",
+        "engine": engine,
+        "setting_id": f"{engine}-{off}",
+        "recipe": {**made.trial["recipe"], "accelerations": names},
+    }
+    return dataclasses.replace(made, trial=trial)
+
+
+@pytest.fixture
+def records(record: MakeRecord) -> list[Record]:
+    """Three pairs of LoRA, one of Full, and LoRA once without cheap dropout."""
+    return [
+        ran(record, "lora", 42, 60.0, 1_500_000_000, engine="trainer"),
+        ran(record, "lora", 42, 20.0, 900_000_000),
+        ran(record, "lora", 43, 30.0, 1_000_000_000),
+        ran(record, "lora", 43, 60.0, 1_500_000_000, engine="trainer"),
+        ran(record, "lora", 44, 60.0, 1_500_000_000, engine="trainer"),
+        ran(record, "lora", 44, 15.0, 750_000_000),
+        ran(record, "lora", 42, 50.0, 900_000_000, off="cheap-dropout"),
+        ran(record, "full", 42, 80.0, 2_000_000_000, engine="trainer"),
+        ran(record, "full", 42, 40.0, 1_000_000_000),
+    ]
+
+
+def row(text: str, start: str) -> list[str]:
+    line = next(line for line in text.splitlines() if line.startswith(f"| {start}"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_a_ratio_is_of_the_two_runs_of_one_pair(records: list[Record]) -> None:
+    full, lora = gather(records)
+    assert (full.summary.slug, lora.summary.slug) == ("full", "lora")
+    # Each pair's own, and not the ratio of medians.
+    assert lora.gain(COSTS["Wall time"]).ratios == (3.0, 2.0, 4.0)
+    assert lora.gain(COSTS["Wall time"]).middle == 3.0
+    assert lora.gain(COSTS["Peak memory"]).ratios == pytest.approx((1.5 / 0.9, 1.5, 2.0))
+    assert lora.gain(COSTS["Start to trained"]).ratios == (65 / 25, 65 / 35, 65 / 20)
+    assert full.gain(COSTS["Wall time"]).ratios == (2.0,)
+    # Without an acceleration against the same seed with all of them.
+    assert lora.loss("cheap-dropout", COSTS["Step"]).ratios == pytest.approx((2.5,))
+    assert full.loss("cheap-dropout", COSTS["Step"]).ratios == ()
+
+
+def test_the_report_shows_medians_with_their_spread(records: list[Record]) -> None:
+    text = compose(records, gather(records), [])
+    assert "**LoRA** trains 3.0 times as fast in 60% of the memory" in text
+    assert "**Full** trains 2.0 times as fast in 50% of the memory" in text
+    assert "medians of 1 to 3 interleaved pairs a method" in text
+    assert row(text, "LoRA")[:3] == ["LoRA", "3", "3.00 [2.00, 4.00]"]
+    assert row(text, "cheap-dropout") == ["cheap-dropout", "—", "2.50 [2.50, 2.50]"]
+    assert "Off with" not in text
+    assert "Trials without a result" not in text
+    for name in ALL:
+        assert f"| {name} " in text
+
+
+def test_what_was_off_says_why(record: MakeRecord) -> None:
+    why = "for the encoders of BERT and RoBERTa only"
+    told = {name: why if name == "padding-free" else "on" for name in ALL}
+    runs = [
+        ran(record, "lora", 42, 60.0, 10**9, engine="trainer"),
+        ran(record, "lora", 42, 20.0, 10**9, accelerations=told),
+    ]
+    assert f"Off with LoRA: padding-free ({why})." in compose(runs, gather(runs), [])
+
+
+def test_a_failed_run_makes_no_pair_and_is_told(records: list[Record]) -> None:
+    failed = dataclasses.replace(
+        records[0], outcome=Outcome.TIMEOUT, measurement=None, error="stopped"
+    )
+    with_failure = [failed, *records[1:]]
+    text = compose(with_failure, gather(with_failure), [])
+    assert row(text, "LoRA")[1] == "2"
+    assert "## Trials without a result" in text
+    assert "timed out" in text
+
+
+def test_without_a_run_of_the_engine_there_is_no_report(
+    records: list[Record], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="no record is of the engine"):
+        write_engine_report(records[:1], tmp_path / "engine")
+    assert not (tmp_path / "engine").exists()
+
+
+def test_the_folder_gives_the_same_report_again(records: list[Record], tmp_path: Path) -> None:
+    path = write_engine_report(records, tmp_path / "one")
+    for name in ("engine", "ablation"):
+        for ending in ("png", "svg"):
+            assert (tmp_path / "one" / "figures" / f"{name}.{ending}").stat().st_size > 1000
+    again = list(read_records(tmp_path / "one" / "records.jsonl"))
+    assert len(again) == len(records)
+    copy = write_engine_report(again, tmp_path / "two")
+    assert copy.read_text(encoding="utf-8") == path.read_text(encoding="utf-8")
+    for image in (tmp_path / "one" / "figures").iterdir():
+        assert image.read_bytes() == (tmp_path / "two" / "figures" / image.name).read_bytes()
