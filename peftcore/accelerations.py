@@ -38,7 +38,8 @@ FIRST_TOKEN = Acceleration(
 )
 FROZEN_WEIGHTS = Acceleration(
     name="frozen-weights",
-    summary="Frozen weights of linear layers are kept in the number format they are multiplied in.",
+    summary="Frozen weights of linear layers are kept in the number format they are multiplied in, "
+    "unless an adapter reads them for something else.",
     numerics="Nothing: they are rounded once and not in each step, to the same numbers.",
 )
 CHEAP_DROPOUT = Acceleration(

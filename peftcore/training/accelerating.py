@@ -11,6 +11,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
+from peft.tuners.ia3.layer import IA3Layer
+from peft.tuners.lora.layer import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from peftcore.accelerations import (
@@ -152,10 +155,25 @@ def _obstacles(classifier: Classifier, recipe: Recipe, device: torch.device) -> 
 
 
 def _convert_frozen_weights(model: nn.Module, dtype: torch.dtype) -> None:
-    """Keep the frozen linear layers' weights in this number format."""
+    """Keep the frozen linear layers' weights in this number format.
+
+    Weights that an adapter reads itself are left: DoRA, for one, takes their norms.
+    """
+    read_by_adapters = {
+        id(adapter.get_base_layer())
+        for adapter in model.modules()
+        if isinstance(adapter, BaseTunerLayer) and not _only_multiplies(adapter)
+    }
     for module in model.modules():
-        if type(module) is nn.Linear:
+        if type(module) is nn.Linear and id(module) not in read_by_adapters:
             parameters = list(module.parameters())
             if not any(parameter.requires_grad for parameter in parameters):
                 for parameter in parameters:
                     parameter.data = parameter.data.to(dtype)
+
+
+def _only_multiplies(adapter: BaseTunerLayer) -> bool:
+    """Return whether an adapter uses its base layer through that layer's ``forward`` alone."""
+    if isinstance(adapter, LoraLayer):
+        return not adapter.lora_variant
+    return isinstance(adapter, IA3Layer)

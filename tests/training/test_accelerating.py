@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from peftcore.accelerations import ALL
-from peftcore.methods import METHODS, Method, Trains
+from peftcore.methods import METHODS, Method, Trains, find_method
 from peftcore.models.attach import Classifier
 from peftcore.models.saving import save_trained
 from peftcore.scenarios import Precision
@@ -169,3 +169,19 @@ def test_frozen_linear_weights_are_kept_in_the_products_format(
     run(make_trial("lora", precision=Precision.BF16))
     # The head as it was before training is kept by peft, unused.
     assert found == {"trained": {torch.float32}, "frozen": {torch.bfloat16}}
+
+
+def test_weights_that_an_adapter_reads_itself_stay_as_they_are(make_trial: MakeTrial) -> None:
+    """DoRA takes the norms of frozen weights: rounded ones would give other norms."""
+    lora = find_method("lora")
+    assert lora.adapter is not None
+    options = {**lora.adapter.options, "use_dora": True}
+    dora = dataclasses.replace(
+        lora, slug="dora", adapter=dataclasses.replace(lora.adapter, options=options)
+    )
+    trial = dataclasses.replace(make_trial(precision=Precision.BF16, dropout=0.0), method=dora)
+    ours = run(trial)
+    assert ours.measurement["accelerations"]["frozen-weights"] == "on"
+    assert "reload" in [check["name"] for check in ours.measurement["checks"]]
+    reference = run(dataclasses.replace(trial, engine=Engine.TRAINER))
+    assert losses(ours) == pytest.approx(losses(reference), abs=2e-3)
