@@ -1,7 +1,8 @@
 """The comparison itself: every method in every scenario learns, and learns enough.
 
-``pytest benchmarks/`` runs the embedded scenario on any machine; ``pytest -m gpu benchmarks/`` runs
-the source study's on a CUDA GPU; the ``--peft-…`` options select anything else.
+``pytest benchmarks/`` runs the embedded scenario on any machine and, where there is a CUDA GPU, the
+source study's, which ``pytest -m gpu benchmarks/`` runs alone; the ``--peft-…`` options select
+anything else.
 """
 
 from peftcore.pytest_plugin import RunnableCell

@@ -278,7 +278,8 @@ def doctor(json_file: str | None) -> None:
     findings = examine()
     if not _write_json([dataclasses.asdict(finding) for finding in findings], json_file):
         for finding in findings:
-            click.echo(f"{'ok     ' if finding.ok else 'missing'}  {finding.words}")
+            mark = "ok     " if finding.ok else "missing"
+            click.echo(f"{mark}  {finding.subject}: {finding.words}")
 
 
 if __name__ == "__main__":

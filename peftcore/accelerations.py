@@ -1,4 +1,4 @@
-"""HOW training is made cheap: one declaration an acceleration, with what it changes in the numbers.
+"""How training is made cheap: one declaration an acceleration, with what it changes in the numbers.
 
 A declaration is plain data, as a method is; ``peftcore.training.accelerating`` carries it out where
 it applies, and a trial's record says where it didn't and why.
@@ -34,7 +34,8 @@ PADDING_FREE = Acceleration(
 FIRST_TOKEN = Acceleration(
     name="first-token",
     summary="The last layer computes the first token alone, the only one that the head reads.",
-    numerics="Nothing: what is left out never reaches the loss.",
+    numerics="Nothing but rounding and which numbers dropout drops: what is left out never "
+    "reaches the loss.",
 )
 FROZEN_WEIGHTS = Acceleration(
     name="frozen-weights",
@@ -45,7 +46,8 @@ FROZEN_WEIGHTS = Acceleration(
 CHEAP_DROPOUT = Acceleration(
     name="cheap-dropout",
     summary="Dropout draws 16 random bits a number and not a whole one, in attention too.",
-    numerics="Other numbers are dropped, with a probability that is off by less than 0.00001.",
+    numerics="Other numbers are dropped, with a probability that is off by less than 0.00001; "
+    "attention multiplies in the precision of the recipe, as it does without dropout.",
 )
 FUSED_UPDATE = Acceleration(
     name="fused-update",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from peftcore.enginepairs import EnginePairs
+from peftcore.enginepairs import EnginePairs, Part
 from peftcore.errors import UsageError
 from peftcore.measuring.environment import gpu
 from peftcore.methods import Method
@@ -88,6 +88,8 @@ class Comparison:
     def write_engine_report(self, slugs: Sequence[str]) -> list[str]:
         """Write the report of a comparison of the engines, and return a line that tells of it.
 
+        It holds all that the store has of these methods, whichever part ran last.
+
         Args:
             slugs: of the methods that they were compared with.
 
@@ -96,7 +98,9 @@ class Comparison:
         """
         pairs = self.engine_pairs()
         methods = [method for method in pairs.methods() if method.slug in slugs]
-        trials = [trial for method in methods for trial in pairs.trials(method)]
+        trials = [
+            trial for method in methods for part in Part for trial in pairs.trials(method, part)
+        ]
         records = self.engine_collector.committed(trials)
         path = write_engine_report(records, self.report or REPORTS / "engine")
         return [f"report: {path}"]

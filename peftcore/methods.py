@@ -144,7 +144,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         slug="ia3",
         name="IA3",
-        summary="Rescales keys, values and feed-forward activations by trained vectors.",
+        summary="Rescales keys, values and what enters each output projection by trained vectors.",
         paper="https://arxiv.org/abs/2205.05638",
         trains=Trains.ADAPTER,
         adapter=Adapter(config="IA3Config"),

@@ -7,6 +7,7 @@ plugin being installed; torch is imported by no session at all, only by the tria
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -236,8 +237,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     comparison = metafunc.config.stash[_SESSION].comparison
     if "peft_pairs" in wanted:
-        slugs = [method.slug for method in comparison.engine_pairs().methods()]
-        metafunc.parametrize("peft_pairs", slugs, indirect=True)
+        scenario = find_scenario(comparison.selection.scenario)
+        marks = [pytest.mark.gpu] if scenario.gpu else []
+        parts = [
+            pytest.param((method.slug, part), id=f"{method.slug}-{part}", marks=marks)
+            for method in comparison.engine_pairs().methods()
+            for part in ("pairs", "ablation")
+        ]
+        metafunc.parametrize("peft_pairs", parts, indirect=True)
     if "peft_cell" not in wanted:
         return
     cells = [
@@ -280,18 +287,28 @@ def skip_without_gpu(config: pytest.Config) -> None:
 
 @dataclass(frozen=True)
 class RunnablePairs:
-    """What a comparison of the engines gets: one method's trials, in their order.
+    """What a test of a comparison of the engines gets.
 
     Attributes:
-        trials: pairs of both engines, and the ablation.
+        trials: pairs of both engines or an ablation, of one method, in their order.
     """
 
     trials: list[Trial]
     _comparison: Comparison
 
     def run(self) -> list[Record]:
-        """Return the record of each trial, run in the order of the trials where none is stored."""
-        return [self._comparison.engine_collector.collect(trial) for trial in self.trials]
+        """Return the record of each trial, run in the order of the trials.
+
+        Those of one seed are compared with each other, so they are reused together or not at all.
+        """
+        collector = self._comparison.engine_collector
+        records: list[Record] = []
+        for _, group in itertools.groupby(self.trials, key=lambda trial: trial.seed):
+            trials = list(group)
+            stored = [record for trial in trials if (record := collector.stored(trial))]
+            whole = len(stored) == len(trials)
+            records += stored if whole else [collector.run(trial) for trial in trials]
+        return records
 
     def faults(self, records: list[Record]) -> list[str]:
         """Return in words each trial that did not end well."""
@@ -382,14 +399,18 @@ def peft_cell(request: pytest.FixtureRequest) -> RunnableCell:
 
 @pytest.fixture
 def peft_pairs(request: pytest.FixtureRequest) -> RunnablePairs:
-    """A method's trials for a comparison of the engines; parametrised over the methods."""
+    """A method's pairs or its ablation, for a comparison of the engines; parametrised over both."""
     session = request.config.stash[_SESSION]
-    pairs = session.comparison.engine_pairs()
+    from peftcore.enginepairs import Part
+
+    if session.comparison.selection.find_scenario().gpu:
+        skip_without_gpu(request.config)
+    slug, part = request.param
     try:
-        trials = pairs.trials(find_method(request.param))
+        trials = session.comparison.engine_pairs().trials(find_method(slug), Part(part))
     except UsageError as error:
         pytest.fail(str(error), pytrace=False)
-    request.node.user_properties.append((_PAIRED, request.param))
+    request.node.user_properties.append((_PAIRED, slug))
     return RunnablePairs(trials, session.comparison)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from peftcore.accelerations import ALL, parse_accelerations
 from peftcore.errors import UsageError, member, unknown
-from peftcore.methods import Method
+from peftcore.methods import METHODS, Method
 
 MARGIN_OF_A_SINGLE_RUN = 0.025
 """How far below its expected accuracy a method may end before its floor fails (one seed known)."""
@@ -107,7 +107,7 @@ class Scenario:
         title: what a reader calls it.
         backbone: a pinned backbone's name, a hub id with its revision, or a folder.
         data: a pinned data set's name, a hub id with its revision, or a folder.
-        methods: slugs of the methods that run by default, reference rows last.
+        methods: slugs of the methods that run by default: all that are declared.
         rates: a learning rate per method slug, where one rate does not fit all.
         rates_origin: where the rates come from, for the setup table.
         expected: accuracy per method slug that this scenario is known to reach.
@@ -122,7 +122,7 @@ class Scenario:
     data: str
     task: Task
     recipe: Recipe
-    methods: tuple[str, ...] = ("full", "lora", "qlora", "ia3", "bow", "head")
+    methods: tuple[str, ...] = tuple(method.slug for method in METHODS)
     rates: Mapping[str, float] = field(default_factory=dict)
     rates_origin: str = "one rate for every method"
     expected: Mapping[str, float] = field(default_factory=dict)

@@ -448,14 +448,14 @@ def test_the_engines_are_compared_only_where_that_is_asked_for(
         (benchmarks / name).write_bytes((BENCHMARK.parent / name).read_bytes())
     listed = ("--collect-only", "-q", "--peft-scenario", "embedded")
     assert "test_engine" not in text_of(session(*listed))
-    assert text_of(session("test_engine.py", *listed)).count("::test_engine[") == 4
+    assert text_of(session("test_engine.py", *listed)).count("::test_engine[") == 8
     options = [*tiny, "--peft-method", "lora", "--peft-seeds", "1", "test_engine.py"]
     result = session(*options)
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=2)
     assert "report: reports/engine/report.md" in text_of(result)
     records = list(read_records(benchmarks / "reports" / "engine" / "records.jsonl"))
-    # A pair, and one without each acceleration.
-    assert len(records) == 2 + len(ALL)
+    # A pair; an ablation with all accelerations and without each.
+    assert len(records) == 2 + 1 + len(ALL)
     assert [r.trial["engine"] for r in records].count("trainer") == 1
     report = (benchmarks / "reports" / "engine" / "report.md").read_text(encoding="utf-8")
     assert "## What each acceleration is worth" in report
@@ -464,7 +464,7 @@ def test_the_engines_are_compared_only_where_that_is_asked_for(
     assert (benchmarks / ".peftcore" / "engine" / "store.sqlite3").exists()
     (benchmarks / "reports" / "engine" / "report.md").unlink()
     again = session(*options)
-    again.assert_outcomes(passed=1)
+    again.assert_outcomes(passed=2)
     assert (benchmarks / "reports" / "engine" / "report.md").read_text(encoding="utf-8") == report
 
 

@@ -130,6 +130,7 @@ class Feed:
         self.examples = examples
         self._device = device
         self._end_to_end = end_to_end
+        self._first_position = first_position
         longest = max(map(len, examples.ids))
         self._positions = torch.arange(first_position, first_position + longest, device=device)
         self._rows: Sequence[torch.Tensor] | None = None
@@ -162,10 +163,7 @@ class Feed:
             start += length
         missing = -start % _BUCKET
         tail = torch.full((missing,), self.examples.pad_id, device=self._device)
-        places = [
-            *(self._positions[:length] for length in lengths),
-            self._positions[:1].expand(missing),
-        ]
+        places = [*map(self._places, rows), self._positions[:1].expand(missing)]
         return Batch(
             torch.cat([*rows, tail])[None],
             tuple(spans),
@@ -181,6 +179,16 @@ class Feed:
     def by_length(self) -> list[int]:
         """Return the positions of all examples, the longest texts first."""
         return sorted(range(len(self)), key=lambda i: -len(self.examples.ids[i]))
+
+    def _places(self, row: torch.Tensor) -> torch.Tensor:
+        """Return the position of each token of a text, as the model itself would number them.
+
+        A model whose positions follow the padding id's takes that id within a text for padding.
+        """
+        if self._first_position and bool((row == self.examples.pad_id).any()):
+            counted = row != self.examples.pad_id
+            return counted.cumsum(0) * counted + self._first_position - 1
+        return self._positions[: len(row)]
 
     def _fetch(self, indices: Sequence[int]) -> tuple[Sequence[torch.Tensor], torch.Tensor]:
         if self._rows is not None and self._labels is not None:

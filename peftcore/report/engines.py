@@ -13,7 +13,7 @@ from statistics import median
 
 from matplotlib.figure import Figure
 
-from peftcore.accelerations import ACCELERATIONS, ALL
+from peftcore.accelerations import ACCELERATIONS, ALL, SORTED_EVALUATION
 from peftcore.errors import UsageError
 from peftcore.report.canvas import Plot, new_figure
 from peftcore.report.markdown import escape, listed, table
@@ -76,7 +76,7 @@ class Runs:
         """Return how many times as much Trainer took, pair by pair."""
         return _ratios(self.trainer, self.engine, cost)
 
-    def loss(self, name: str, cost: Cost) -> Spread:
+    def cost_without(self, name: str, cost: Cost) -> Spread:
         """Return how many times as much it took without an acceleration, seed by seed."""
         return _ratios(self.without.get(name, {}), self.engine, cost)
 
@@ -177,7 +177,7 @@ def compose(records: Sequence[Record], runs: Sequence[Runs], plots: Sequence[Plo
         "[smallest, largest]. A pair is the same trial, the same examples in the same order, run "
         "by both engines one right after the other; which goes first alternates.",
         _gain_table(runs),
-        "The same in figures, medians of each engine's runs:",
+        "The same in figures, medians over the pairs:",
         _figures_table(runs),
         "Wall and CPU time are of training alone; memory is the highest in it, of the whole "
         "process where nothing ran on a GPU, libraries included. Start to trained is wall time "
@@ -191,6 +191,7 @@ def compose(records: Sequence[Record], runs: Sequence[Runs], plots: Sequence[Plo
             _ablation_table(runs, COSTS["Step"]),
             "Peak memory:",
             _ablation_table(runs, COSTS["Peak memory"]),
+            *_evaluation_without_sorting(runs),
             *(f"![{p.alt}]({FIGURES_NAME}/{p.name}.png)\n\n*{p.caption}*" for p in plots[1:]),
         ]
     blocks += [
@@ -241,8 +242,13 @@ def _answer(runs: Sequence[Runs]) -> str:
     count = f"{pairs[0]}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
     return (
         f"Against Trainer with peft, on the same trial: {listed(parts)} "
-        f"(medians of {count} interleaved pairs a method)."
+        f"(medians of {count} interleaved pairs a method, of {_steps(runs)} steps each)."
     )
+
+
+def _steps(runs: Sequence[Runs]) -> str:
+    counts = sorted({len(m.losses) for run in runs for m in run.trainer.values()})
+    return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
 def _gain_table(runs: Sequence[Runs]) -> str:
@@ -267,10 +273,11 @@ def _figures_table(runs: Sequence[Runs]) -> str:
     )
     rows = []
     for run in runs:
+        paired = run.trainer.keys() & run.engine.keys()
         for name, measured in (("Trainer", run.trainer), ("peftcore", run.engine)):
             cells = [escape(run.summary.name), name]
             for _, cost, times, metric in columns:
-                values = [v for m in measured.values() if (v := cost(m)) is not None]
+                values = [v for seed in paired if (v := cost(measured[seed])) is not None]
                 cells.append(metric.show(times * median(values)) if values else MISSING)
             rows.append(cells)
     return table(["Method", "Engine", *(c[0] for c in columns)], rows, text_columns=2)
@@ -278,11 +285,26 @@ def _figures_table(runs: Sequence[Runs]) -> str:
 
 def _ablation_table(runs: Sequence[Runs], cost: Cost) -> str:
     rows = [
-        [name, *(run.loss(name, cost).show() for run in runs)]
+        [name, *(run.cost_without(name, cost).show() for run in runs)]
         for name in ALL
-        if any(name in run.without for run in runs)
+        if name != SORTED_EVALUATION.name and any(name in run.without for run in runs)
     ]
     return table(["Left out", *(escape(run.summary.name) for run in runs)], rows)
+
+
+def _evaluation_without_sorting(runs: Sequence[Runs]) -> list[str]:
+    """Return a sentence on the acceleration that no training step can show."""
+    spreads = [
+        f"{run.cost_without(SORTED_EVALUATION.name, lambda m: m.eval_seconds).show()} "
+        f"({escape(run.summary.name)})"
+        for run in runs
+        if SORTED_EVALUATION.name in run.without
+    ]
+    if not spreads:
+        return []
+    return [
+        f"An evaluation without {SORTED_EVALUATION.name} takes {listed(spreads)} times as long."
+    ]
 
 
 def _gains(runs: Sequence[Runs]) -> Plot | None:
@@ -329,7 +351,12 @@ def _gains(runs: Sequence[Runs]) -> Plot | None:
 
 def _ablation_plot(runs: Sequence[Runs]) -> Plot | None:
     """Draw what a step takes with each acceleration left out, relative to all on."""
-    names = [name for name in ALL if any(run.loss(name, COSTS["Step"]).ratios for run in runs)]
+    names = [
+        name
+        for name in ALL
+        if name != SORTED_EVALUATION.name
+        and any(run.cost_without(name, COSTS["Step"]).ratios for run in runs)
+    ]
     if not names:
         return None
     figure: Figure = new_figure(0.5 * len(names) + 1.6)
@@ -338,7 +365,7 @@ def _ablation_plot(runs: Sequence[Runs]) -> Plot | None:
     height = 0.8 / len(runs)
     for number, run in enumerate(runs):
         for row, name in enumerate(names):
-            spread = run.loss(name, COSTS["Step"])
+            spread = run.cost_without(name, COSTS["Step"])
             if not spread.ratios:
                 continue
             mine = look[run.summary.slug]

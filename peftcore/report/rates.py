@@ -53,14 +53,16 @@ def compose(records: Sequence[Record]) -> str:
     blocks = [
         f"# Learning rates for {escape(summary.title)}",
         f"Accuracy in percent of each method at each learning rate, trained on "
-        f"{task['train_examples']:,} training examples and evaluated on {task['test_examples']:,} "
-        "others, both from the part of the training set that the protocol's own sample leaves "
-        f"unused; the test set was not looked at. One run has a sampling error of about "
-        f"{_sampling_error_points(records):.1f} points, so rates that lie closer than that are "
-        "as good as each other. The best of each method is bold; an asterisk marks the rate that "
-        "the scenario declares.",
+        f"{task['train_examples']:,} training examples of at most {task['max_length']} tokens and "
+        f"evaluated on {task['test_examples']:,} others, both from the part of the training set "
+        "that the protocol's own sample leaves unused; the test set was not looked at. One run has "
+        f"a sampling error of about {_sampling_error_points(records):.1f} points, so rates that "
+        "lie closer than that are as good as each other. The best of each method is bold; an "
+        "asterisk marks the rate that the scenario declares.",
         _accuracies(records, summary.methods),
         *_edges(records, summary.methods),
+        f"Another rate is tried by `pytest benchmarks/ --peft-scenario {escape(summary.scenario)} "
+        "--peft-set split=tuning --peft-set learning_rate=…`.",
         "## Setup",
         setup_table(summary),
         f"Every number here is computed from [{RECORDS_NAME}]({RECORDS_NAME}), one line a trial.",

@@ -9,7 +9,8 @@ means the smallest product of train time and peak memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from peftcore.methods import Trains
@@ -66,7 +67,7 @@ def default(summary: Summary) -> Default | None:
     methods = [method for method in eligible(summary) if method.mean(ACCURACY) is not None]
     if not methods:
         return None
-    best = max(methods, key=lambda method: method.mean(ACCURACY) or 0.0)
+    best = max(methods, key=_on_shared_seeds(methods))
     standings = {
         method.slug: paired.standing if (paired := summary.paired(best, method)) else None
         for method in methods
@@ -84,6 +85,26 @@ def default(summary: Summary) -> Default | None:
         untested=untested,
         alone=len(methods) == 1,
     )
+
+
+def _on_shared_seeds(methods: Sequence[MethodSummary]) -> Callable[[MethodSummary], float]:
+    """Return what gives a method's mean accuracy over the seeds that all of them finished.
+
+    A method that finished the easier seeds alone must not lead; where no seed is shared, each is
+    taken by its own.
+    """
+    shared = set.intersection(*({record.seed for record in m.finished} for m in methods))
+
+    def accuracy(method: MethodSummary) -> float:
+        values = [
+            value
+            for record in method.finished
+            if (record.seed in shared or not shared)
+            and (value := ACCURACY.value(record)) is not None
+        ]
+        return statistics.fmean(values) if values else -math.inf
+
+    return accuracy
 
 
 def _cost(summary: Summary, method: MethodSummary, contenders: Sequence[MethodSummary]) -> float:
@@ -271,7 +292,7 @@ def what_would_settle(summary: Summary) -> str | None:
         return None
     texts = []
     if len(summary.seeds) < 5:
-        texts.append("more seeds (`--peft-seeds 5`)")
+        texts.append("more seeds (`--peft-seeds 5`), which show whether it holds with them")
     needed = _examples_to_tell_apart(summary, choice)
     if needed is not None:
         texts.append(
@@ -281,7 +302,7 @@ def what_would_settle(summary: Summary) -> str | None:
         )
     if not texts:
         return None
-    return f"What would settle it: {', and '.join(texts)}."
+    return f"What would make it surer: {'; and '.join(texts)}."
 
 
 def _examples_to_tell_apart(summary: Summary, choice: Default) -> int | None:

@@ -11,6 +11,7 @@ from peftcore.report.markdown import escape, listed, table
 from peftcore.report.metrics import GPU_MEMORY, MISSING
 from peftcore.report.summary import MethodSummary, Summary
 from peftcore.results.records import Record
+from peftcore.scenarios import Split
 
 
 def setup_table(summary: Summary) -> str:
@@ -25,7 +26,7 @@ def setup_table(summary: Summary) -> str:
 
     rows = {
         "Scenario": f"{escape(summary.scenario)}: {escape(summary.title)}",
-        "Changed from the scenario as declared": trial("overrides"),
+        "Changed from the scenario as declared": _departures(records),
         "Backbone": f"{trial('backbone', 'name')}, {trial('weights')} weights",
         "Backbone's identity": trial("backbone", "identity"),
         "Backbone on the hub": trial("backbone", "revision"),
@@ -108,6 +109,14 @@ def _distinct(values: Iterable[Any]) -> str:
     return "; ".join(escape(text) for text in dict.fromkeys(texts) if text) or MISSING
 
 
+def _departures(records: Iterable[Record]) -> str:
+    """Return what was changed; of a search over rates without them, which have their own row."""
+    lists = {tuple(_at(record.trial, "overrides") or ()) for record in records}
+    if len(lists) > 1:
+        lists = {tuple(t for t in texts if not t.startswith("learning_rate=")) for texts in lists}
+    return _distinct(sorted(lists))
+
+
 def _by_method(summary: Summary, value: Callable[[Record], object]) -> dict[str, list[str]]:
     """Return the methods' names under each value; the bag of words, which trains otherwise, out."""
     grouped: dict[str, list[str]] = {}
@@ -125,6 +134,8 @@ def _rates(summary: Summary) -> str:
         return MISSING
     each = ", ".join(f"{rate} for {listed(names)}" for rate, names in grouped.items())
     text = f"{next(iter(grouped))} for every method" if len(grouped) == 1 else each
+    if any(_at(r.trial, "task", "split") == Split.TUNING for r in summary.records):
+        return f"{text} (the best of those tried)"
     if any("learning_rate" in str(_at(r.trial, "overrides")) for r in summary.records):
         return f"{text} (changed from the scenario's)"
     return f"{text} ({escape(summary.rates_origin)})" if summary.rates_origin else text

@@ -268,17 +268,34 @@ def summarise(records: Sequence[Record]) -> Summary:
                 f"{trials[record.seed].id} and {record.id}; give the one to report"
             )
         trials[record.seed] = record
-    scenario = _SCENARIOS.get(records[0].scenario)
+    title, caveat, rates_origin = _declared(records)
     return Summary(
         scenario=records[0].scenario,
-        title=scenario.title if scenario else records[0].scenario,
-        caveat=scenario.caveat if scenario else None,
-        rates_origin=scenario.rates_origin if scenario else None,
+        title=title,
+        caveat=caveat,
+        rates_origin=rates_origin,
         methods=tuple(
             MethodSummary(slug=slug, records=tuple(_by_seed(by_method[slug])))
             for slug in sorted(by_method, key=_position)
         ),
     )
+
+
+def _declared(records: Sequence[Record]) -> tuple[str, str | None, str | None]:
+    """Return title, caveat and origin of the rates as far as the scenario's words still hold.
+
+    What it says of its data or its backbone does not hold for others in their place.
+    """
+    trial = records[0].trial
+    scenario = _SCENARIOS.get(records[0].scenario)
+    if scenario is None:
+        return records[0].scenario, None, None
+    changed = {text.partition("=")[0] for text in trial.get("overrides", ())}
+    if not changed & {"model", "data"}:
+        return scenario.title, scenario.caveat, scenario.rates_origin
+    title = f"{trial['backbone']['name']} on {trial['data']['name']}"
+    caveat = None if "data" in changed else scenario.caveat
+    return title, caveat, f"those of scenario {scenario.name}, not chosen for this one"
 
 
 def _position(slug: str) -> tuple[bool, int, str]:

@@ -60,7 +60,7 @@ class Measurement:
         train_seconds: wall time of training, evaluation left out.
         train_cpu_seconds: processor time of the same phase.
         step_seconds: median wall time of a step, the first steps left out.
-        eval_seconds: wall time of the evaluation after the last epoch.
+        eval_seconds: wall time of one evaluation, the mean of those after each epoch.
         seconds_to_trained: wall time from the start of the trial's process to the end of training,
             evaluations left out.
         peak_bytes: peak memory of the train phase (see :class:`PhaseCost`).

@@ -13,7 +13,10 @@ from typing import IO, Any
 
 from peftcore.data.examples import Examples, Sample
 from peftcore.errors import CheckFailed, LossNotFinite
+from peftcore.measuring.environment import sources_sha256
 from peftcore.trials import Outcome, Trial
+
+_NOTHING: dict[str, Any] = {"measurement": None, "predictions": None, "labels": None}
 
 PROGRESS_SECONDS = 0.25
 """Progress is told no more often than this."""
@@ -26,6 +29,13 @@ def main() -> None:
     os.dup2(2, 1)
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    if sources_sha256() != job["sources_sha256"]:
+        error = (
+            "peftcore's sources have changed since the session began, so its record would name "
+            "other ones: start again"
+        )
+        _tell(wire, {"event": "result", "outcome": Outcome.FAILED, "error": error, **_NOTHING})
+        os._exit(0)
     sample = Sample(*(Examples(**examples) for examples in job["sample"]))
     result = _run(Trial.from_job(job["trial"]), sample, wire)
     _tell(wire, {"event": "result", **result})
@@ -62,19 +72,18 @@ def _run(trial: Trial, sample: Sample, wire: IO[str]) -> dict[str, Any]:
             last_told, last_phase = now, event["phase"]
             _tell(wire, {"event": "progress", **event})
 
-    failed: dict[str, Any] = {"measurement": None, "predictions": None, "labels": None}
     try:
         result = run_trial(trial, sample, observe)
     except CheckFailed as error:
-        return {"outcome": Outcome.FAILED, "error": f"check failed: {error}", **failed}
+        return {"outcome": Outcome.FAILED, "error": f"check failed: {error}", **_NOTHING}
     except LossNotFinite as error:
-        return {"outcome": Outcome.NAN, "error": str(error), **failed}
+        return {"outcome": Outcome.NAN, "error": str(error), **_NOTHING}
     except (MemoryError, torch.OutOfMemoryError) as error:
-        return {"outcome": Outcome.OOM, "error": _in_short(error), **failed}
+        return {"outcome": Outcome.OOM, "error": _in_short(error), **_NOTHING}
     except Exception as error:
         outcome = Outcome.OOM if "can't allocate memory" in str(error) else Outcome.FAILED
         traceback.print_exc()
-        return {"outcome": outcome, "error": _in_short(error), **failed}
+        return {"outcome": outcome, "error": _in_short(error), **_NOTHING}
     return {
         "outcome": Outcome.OK,
         "error": None,

@@ -27,6 +27,7 @@ from typing import IO, Any
 from peftcore.data.examples import draw
 from peftcore.data.sources import read_data
 from peftcore.errors import UsageError
+from peftcore.measuring.environment import sources_sha256
 from peftcore.trials import Outcome, Trial
 
 Progress = Callable[[Mapping[str, Any]], None]
@@ -69,7 +70,11 @@ def run_in_child(trial: Trial, *, timeout_seconds: float | None, progress: Progr
     except UsageError as error:
         # It was there when the trial was planned: now only this trial is lost, not the session.
         return ChildReport(outcome=Outcome.FAILED, error=str(error))
-    job = {"trial": trial.to_job(), "sample": [dataclasses.asdict(examples) for examples in sample]}
+    job = {
+        "trial": trial.to_job(),
+        "sample": [dataclasses.asdict(examples) for examples in sample],
+        "sources_sha256": sources_sha256(),
+    }
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         child = subprocess.Popen(

@@ -109,11 +109,14 @@ def accelerated(
     by_spans = (
         encoder is not None
         and device.type == "cpu"
+        and not classifier.adds_tokens()
         and any(map(on, (PADDING_FREE, FIRST_TOKEN, CHEAP_DROPOUT)))
     )
     with ExitStack() as undo:
-        if on(FROZEN_WEIGHTS):
-            _convert_frozen_weights(classifier.model, DTYPES[recipe.precision])
+        if on(FROZEN_WEIGHTS) and not _convert_frozen_weights(
+            classifier.model, DTYPES[recipe.precision]
+        ):
+            off[FROZEN_WEIGHTS.name] = "no linear layer has frozen weights of more bits"
         if on(CHEAP_DROPOUT):
             undo.enter_context(cheap_dropout(classifier.model))
         if by_spans and encoder is not None:
@@ -154,8 +157,8 @@ def _obstacles(classifier: Classifier, recipe: Recipe, device: torch.device) -> 
     return found
 
 
-def _convert_frozen_weights(model: nn.Module, dtype: torch.dtype) -> None:
-    """Keep the frozen linear layers' weights in this number format.
+def _convert_frozen_weights(model: nn.Module, dtype: torch.dtype) -> int:
+    """Keep the frozen linear layers' weights in this number format; return how many layers'.
 
     Weights that an adapter reads itself are left: DoRA, for one, takes their norms.
     """
@@ -164,12 +167,17 @@ def _convert_frozen_weights(model: nn.Module, dtype: torch.dtype) -> None:
         for adapter in model.modules()
         if isinstance(adapter, BaseTunerLayer) and not _only_multiplies(adapter)
     }
-    for module in model.modules():
-        if type(module) is nn.Linear and id(module) not in read_by_adapters:
+    converted = 0
+    for name, module in model.named_modules():
+        # peft keeps the head as it was before training under this name, and never uses it.
+        unused = ".original_module" in name
+        if type(module) is nn.Linear and not unused and id(module) not in read_by_adapters:
             parameters = list(module.parameters())
             if not any(parameter.requires_grad for parameter in parameters):
+                converted += 1
                 for parameter in parameters:
                     parameter.data = parameter.data.to(dtype)
+    return converted
 
 
 def _only_multiplies(adapter: BaseTunerLayer) -> bool:

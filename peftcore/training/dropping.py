@@ -140,7 +140,7 @@ def _forward_of(module: nn.Dropout) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 class _Attention(torch.autograd.Function):
-    """Attention with dropout, text by text; weights are computed in 32 bits, products in 16.
+    """Attention with dropout, text by text; weights are computed in 32 bits, whatever the inputs.
 
     Between forward and backward it keeps the attention weights in the inputs' number format, the
     sign of each telling whether it was dropped: a weight is never negative.
@@ -185,8 +185,9 @@ class _Attention(torch.autograd.Function):
                 mean = (gradient.float() * _heads(result, ours).float()).sum(-1, keepdim=True)
                 kept = weights.relu()
                 _put(torch.bmm(kept.mT, gradient).mul_(ctx.keep_scale), by_value, theirs)
-                scores = torch.bmm(gradient, v.mT).mul_(ctx.keep_scale).mul_(kept)
-                scores.sub_(weights.abs().mul_(mean.to(weights.dtype)))
+                # Two numbers of one size are subtracted: in 32 bits, and only then rounded.
+                exact = torch.bmm(gradient.float(), v.float().mT).mul_(ctx.keep_scale).mul_(kept)
+                scores = exact.sub_(weights.abs().float().mul_(mean)).to(weights.dtype)
                 _put(torch.bmm(scores, k).mul_(ctx.scaling), by_query, ours)
                 _put(torch.bmm(scores.mT, q).mul_(ctx.scaling), by_key, theirs)
         return by_query, by_key, by_value, None, None, None, None

@@ -13,6 +13,9 @@ from peftcore.data.batches import Batch, Feed, Tokenised
 from peftcore.models.loading import DTYPES
 from peftcore.scenarios import Precision
 
+PROBED = 8
+"""How many examples a probe looks at."""
+
 Logits = Callable[[Batch], torch.Tensor]
 """Gives the logits of one batch in 32 bits, shape (texts, labels)."""
 
@@ -73,7 +76,7 @@ def probe(
     model: nn.Module, examples: Tokenised, precision: Precision, device: torch.device
 ) -> torch.Tensor:
     """Return the plain model's logits of the first few examples, in 32 bits, on the host."""
-    few = range(min(8, len(examples)))
+    few = range(min(PROBED, len(examples)))
     batch = Feed(examples, device).batch(few)
     with evaluation_mode(model), autocast(device, precision):
         output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)

@@ -8,6 +8,8 @@ the model computes its logits, :mod:`peftcore.training.accelerating` decides.
 from __future__ import annotations
 
 import math
+import re
+from typing import Any
 
 import torch
 from torch import nn
@@ -53,19 +55,20 @@ def train(
     with phases.measure("train"):
         feed = classifier.feed(examples)
         update = Update(classifier, recipe, steps)
-        classifier.model.train()
-        for epoch in range(recipe.epochs):
-            order = training_order(len(examples), seed=seed, epoch=epoch)
+    for epoch in range(recipe.epochs):
+        order = training_order(len(examples), seed=seed, epoch=epoch)
+        with phases.measure("train"):
+            classifier.model.train()
             ticks = StepClock(classifier.device)
             for batch in feed.batches(order, recipe.batch_size):
                 watch.saw(update(batch))
                 ticks.tick()
             watch.fetch()
             log.step_seconds += ticks.seconds()
-            with phases.measure("evaluate"):
-                observe({"phase": "evaluate", "epoch": epoch + 1})
-                log.predictions = evaluator.predict(classifier.model, classifier.logits)
-            log.epoch_accuracies.append(evaluator.accuracy(log.predictions))
+        with phases.measure("evaluate"):
+            observe({"phase": "evaluate", "epoch": epoch + 1})
+            log.predictions = evaluator.predict(classifier.model, classifier.logits)
+        log.epoch_accuracies.append(evaluator.accuracy(log.predictions))
     log.losses = watch.losses
     return log
 
@@ -79,9 +82,9 @@ class Update:
         self._fused = classifier.on(FUSED_UPDATE)
         self._trained = [p for p in classifier.model.parameters() if p.requires_grad]
         self._optimiser = torch.optim.AdamW(
-            self._trained,
+            _groups(classifier.model, recipe.weight_decay),
             lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
+            weight_decay=0.0,
             fused=True,
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -118,3 +121,30 @@ class Update:
         # number is clip_grad_norm_'s.
         excess = ((norm + 1e-6) / limit).clamp(min=1.0)
         self._optimiser.grad_scale = excess  # type: ignore[attr-defined]
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the trained parameters as AdamW takes them: decayed are those that Trainer decays.
+
+    That is all but biases and those of normalisations.
+    """
+    normalising = {
+        id(p)
+        for module in model.modules()
+        if isinstance(module, nn.LayerNorm)
+        for p in module.parameters()
+    }
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            exempt = id(parameter) in normalising or _NOT_DECAYED.search(name.lower())
+            (others if exempt else decayed).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+_NOT_DECAYED = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
+"""The patterns of ``Trainer.get_decay_parameter_names`` (transformers 5.23)."""

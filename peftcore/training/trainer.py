@@ -16,7 +16,13 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from peftcore.data.batches import Feed, Tokenised, training_order
 from peftcore.measuring.phases import Phases
@@ -70,20 +76,21 @@ def train(
             watch=watch,
         )
         held_out = _Positions(len(evaluator.feed))
-        trainer.add_callback(
-            _Stopwatch(
-                trainer,
-                held_out,
-                evaluator,
-                phases,
-                observe,
-                log,
-                StepClock(classifier.device),
-            )
+        stopwatch = _Stopwatch(
+            trainer,
+            held_out,
+            evaluator,
+            phases,
+            observe,
+            log,
+            StepClock(classifier.device),
         )
+        trainer.add_callback(stopwatch)
         with phases.measure("train"):
             trainer.train()
             watch.fetch()
+        # Not within the train phase, to whose memory it would leave what it held.
+        stopwatch.evaluate()
     log.losses = watch.losses
     return log
 
@@ -191,8 +198,19 @@ class _Stopwatch(TrainerCallback):
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self._clock.tick()
 
-    def on_epoch_end(self, *_: Any, **__: Any) -> None:
+    def on_epoch_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 (named by transformers)
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002 (named by transformers)
+        **_: Any,
+    ) -> None:
         self._log.step_seconds += self._clock.seconds()
+        if state.global_step < state.max_steps:
+            self.evaluate()
+
+    def evaluate(self) -> None:
+        """Predict the held-out examples, as one does with Trainer."""
         with self._phases.measure("evaluate"):
             self._observe({"phase": "evaluate", "epoch": len(self._log.epoch_accuracies) + 1})
             self._trainer.data_collator = _Collator(self._evaluator.feed.examples)

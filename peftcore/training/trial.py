@@ -23,6 +23,7 @@ from peftcore.models.attach import attach, count_parameters
 from peftcore.models.checks import (
     WeightWatch,
     check_head,
+    check_pass,
     check_reload,
     check_targets,
 )
@@ -35,7 +36,7 @@ from peftcore.models.loading import (
 from peftcore.models.saving import load_trained, save_trained
 from peftcore.scenarios import Recipe
 from peftcore.training.accelerating import Accelerated, accelerated
-from peftcore.training.evaluating import Evaluator, probe
+from peftcore.training.evaluating import PROBED, Evaluator, evaluation_mode, probe
 from peftcore.training.observing import Observer
 from peftcore.trials import Engine, Trial
 
@@ -167,6 +168,9 @@ def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialRes
                 phases=phases,
                 observe=observe,
             )
+            few = range(min(PROBED, len(test)))
+            with evaluation_mode(classifier.model):
+                accelerated_logits = running.logits(running.feed(test).batch(few)).cpu()
         seconds_to_trained = seconds_since_start() - phases["evaluate"].seconds
         driver_bytes = process_bytes(device)
         observe({"phase": "save"})
@@ -174,6 +178,7 @@ def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialRes
             checks += watch.check()
         counts = count_parameters(classifier)
         logits = probe(classifier.model, test, recipe.precision, device)
+        checks.append(check_pass(logits, accelerated_logits, recipe.precision))
         with tempfile.TemporaryDirectory(prefix="peftcore-") as saved:
             with phases.measure("save"):
                 file_bytes = save_trained(classifier, Path(saved))

@@ -49,6 +49,21 @@ def test_the_padding_id_within_a_text_is_a_token_like_any_other() -> None:
     assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
 
 
+def test_positions_are_numbered_as_the_model_does_that_counts_past_padding() -> None:
+    """RoBERTa takes its padding id within a text for padding, and so must we."""
+    from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
+
+    rows = [[0, 1, 7, 1, 2], [0, 5, 2]]
+    feed = Feed(Tokenised(rows, [0, 1], pad_id=1), CPU, end_to_end=True, first_position=2)
+    positions = feed.batch([0, 1]).position_ids
+    assert positions is not None
+    expected = [
+        RobertaEmbeddings.create_position_ids_from_input_ids(torch.tensor([row]), 1)[0].tolist()
+        for row in rows
+    ]
+    assert positions[0, :8].tolist() == [*expected[0], *expected[1]]
+
+
 def test_by_length_names_every_text_once_the_longest_first() -> None:
     order = Feed(TEXTS, CPU).by_length()
     assert sorted(order) == [0, 1, 2, 3]

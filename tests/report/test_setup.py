@@ -1,3 +1,6 @@
+import dataclasses
+
+from peftcore.accelerations import ALL
 from peftcore.report import setup
 from peftcore.report.summary import summarise
 from peftcore.scenarios import find_scenario
@@ -39,6 +42,33 @@ def test_overridden_rates_are_not_the_scenarios(record):
     found = rows([record("lora", overrides=("learning_rate=3e-4",))])
     assert found["Learning rates"].endswith("(changed from the scenario's)")
     assert found["Changed from the scenario as declared"] == r"learning\_rate=3e-4"
+
+
+def test_a_search_over_rates_has_them_in_one_row_only(record):
+    searched = []
+    for slug, rate in (("full", "1e-4"), ("lora", "1e-3")):
+        made = record(slug, overrides=("split=tuning", f"learning_rate={rate}"))
+        task = {**made.trial["task"], "split": "tuning"}
+        searched.append(dataclasses.replace(made, trial={**made.trial, "task": task}))
+    found = rows(searched)
+    assert found["Changed from the scenario as declared"] == "split=tuning"
+    assert found["Learning rates"].endswith("(the best of those tried)")
+
+
+def test_accelerations_are_all_some_none_or_unknown(record):
+    def shown(names):
+        made = record("lora")
+        recipe = dict(made.trial["recipe"])
+        if names is not None:
+            recipe["accelerations"] = list(names)
+        return rows([dataclasses.replace(made, trial={**made.trial, "recipe": recipe})])[
+            "Accelerations"
+        ]
+
+    assert shown(ALL) == "all that apply"
+    assert shown(ALL[:2]) == "padding-free, first-token"
+    assert shown(()) == "none"
+    assert shown(None) == "—"
 
 
 def test_uncommitted_changes_are_told(record):

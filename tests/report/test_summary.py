@@ -6,6 +6,7 @@ import pytest
 from peftcore.errors import UsageError
 from peftcore.report.metrics import ACCURACY, GPU_MEMORY, HOST_MEMORY, TRAIN_TIME
 from peftcore.report.summary import Error, reason, summarise
+from peftcore.scenarios import find_scenario
 
 
 def test_methods_come_in_the_order_of_their_declarations_references_last(record):
@@ -23,6 +24,18 @@ def test_an_unknown_method_is_called_by_its_slug(record):
 def test_an_unknown_scenario_is_called_by_its_name(record):
     summary = summarise([record("lora", scenario="elsewhere")])
     assert (summary.title, summary.caveat, summary.rates_origin) == ("elsewhere", None, None)
+
+
+def test_what_a_scenario_says_of_its_data_does_not_hold_for_others(record):
+    own_data = summarise([record("lora", scenario="embedded", overrides=("data=mine",))])
+    assert own_data.title == "roberta-base on imdb"
+    assert own_data.caveat is None
+    assert own_data.rates_origin == "those of scenario embedded, not chosen for this one"
+    own_model = summarise([record("lora", scenario="embedded", overrides=("model=mine",))])
+    assert own_model.title == "roberta-base on imdb"
+    assert own_model.caveat == find_scenario("embedded").caveat
+    shorter = summarise([record("lora", scenario="embedded", overrides=("epochs=1",))])
+    assert shorter.title == find_scenario("embedded").title
 
 
 def test_records_come_by_method_and_then_by_seed(record):

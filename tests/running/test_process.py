@@ -386,3 +386,13 @@ def test_a_file_in_the_working_folder_stands_in_for_no_library(
         (tmp_path / name).write_text("raise SystemExit(9)\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert "status 7" in str(run(make_trial("bow")).error)
+
+
+def test_a_child_of_other_sources_than_the_sessions_says_so(
+    make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record would name those that the session began with."""
+    monkeypatch.setattr(process, "sources_sha256", lambda: "0" * 64)
+    report = run(make_trial("bow"))
+    assert report.outcome is Outcome.FAILED
+    assert "sources have changed since the session began" in str(report.error)

@@ -141,6 +141,37 @@ def test_attention_with_dropout_is_the_formula_with_its_gradients() -> None:
         torch.testing.assert_close(mine.grad, other.grad)
 
 
+def test_in_bf16_it_is_as_close_to_the_formula_as_rounding_lets_it() -> None:
+    torch.manual_seed(0)
+    lengths = (40, 7, 81)
+    starts = (0, 40, 47)
+    spans = tuple(Span(0, s, s + n) for s, n in zip(starts, lengths, strict=True))
+    ours = [torch.randn(1, 128, 2, 32).bfloat16().requires_grad_() for _ in range(3)]
+    exact = [tensor.detach().double().requires_grad_() for tensor in ours]
+    torch.manual_seed(7)
+    found = attention_with_dropout(
+        *ours, query_spans=spans, spans=spans, probability=0.25, scaling=0.3
+    )
+    torch.manual_seed(7)
+    masks = []
+    for length in lengths:
+        bucket = -(-length // 16) * 16
+        masks.append(dropped((2, bucket, bucket), 0.25)[:, :length, :length])
+    expected = spelled_out(*exact, masks)
+    weights = torch.randn(1, 128, 2, 32)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert relative(found, expected) < 0.004
+    for mine, other in zip(ours, exact, strict=True):
+        assert mine.grad is not None
+        assert other.grad is not None
+        assert relative(mine.grad, other.grad) < 0.006
+
+
+def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((found.double() - expected).norm() / expected.norm()).item()
+
+
 def test_padding_gets_no_attention_and_gives_none() -> None:
     torch.manual_seed(0)
     spans = (Span(0, 0, 3), Span(1, 0, 5))

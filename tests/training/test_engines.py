@@ -56,6 +56,20 @@ def test_both_engines_follow_the_same_losses(
     assert ours.predictions == reference.predictions
 
 
+@pytest.mark.parametrize("slug", ["full", "lora"])
+def test_both_decay_the_same_weights(make_trial: MakeTrial, slug: str) -> None:
+    """All but biases and normalisations; strongly, so that one more or less would show."""
+    trial = make_trial(
+        slug, epochs=2, dropout=0.0, weight_decay=0.9, learning_rate=5e-3, accelerations=()
+    )
+    ours = losses(trial)
+    assert ours == pytest.approx(
+        losses(dataclasses.replace(trial, engine=Engine.TRAINER)), abs=2e-6
+    )
+    undecayed = dataclasses.replace(trial.recipe, weight_decay=0.0)
+    assert ours != pytest.approx(losses(dataclasses.replace(trial, recipe=undecayed)), abs=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", CANDIDATES, ids=lambda method: method.slug)
 def test_both_engines_follow_the_same_losses_on_real_reviews(method: Method, imdb: Path) -> None:

@@ -11,6 +11,7 @@ from peftcore.data.examples import Examples
 from peftcore.errors import CheckFailed, LossNotFinite
 from peftcore.methods import METHODS, Method
 from peftcore.models import attach as attaching
+from peftcore.models.attach import Classifier
 from peftcore.results.records import Measurement
 from peftcore.training import loop
 from peftcore.training import trial as trials
@@ -55,7 +56,7 @@ def test_every_method_leaves_a_whole_measurement(make_trial: MakeTrial, method: 
     )
     assert (measured.adapter_file_bytes or 0) >= 4 * measured.trainable_parameters
     names = [check["name"] for check in measured.checks]
-    assert names == ["targets", "head", "frozen weights", "trained weights", "reload"]
+    assert names == ["targets", "head", "frozen weights", "trained weights", "pass", "reload"]
     order = ["load", "attach", "check", "warm up", "train", "evaluate", "save", "reload"]
     assert list(measured.phases) == order
     assert measured.phases["train"].seconds == measured.train_seconds
@@ -128,6 +129,14 @@ def test_a_backbone_that_is_trained_by_mistake_fails_its_check(
     monkeypatch.setattr(loop, "train", train_and_disturb)
     with pytest.raises(CheckFailed, match="frozen weights: 1 changed"):
         run(make_trial("lora"))
+
+
+def test_an_accelerated_pass_that_differs_from_the_models_fails_its_check(
+    make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Classifier, "first_position", lambda _: 5)
+    with pytest.raises(CheckFailed, match="pass: accelerated logits differ"):
+        run(make_trial("full", epochs=6, train_examples=192, learning_rate=1e-3))
 
 
 def test_progress_names_every_phase_in_order(make_trial: MakeTrial) -> None:
