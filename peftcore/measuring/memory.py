@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from dataclasses import dataclass
@@ -46,9 +47,13 @@ class ResidentMemory:
 
     def __init__(self) -> None:
         self._usable = sys.platform == "linux" and os.access(_CLEAR_REFS, os.W_OK)
+        # Of glibc; another C library may not have it.
+        self._give_back = getattr(ctypes.CDLL(None), "malloc_trim", None) if self._usable else None
 
     def reset(self) -> None:
-        """Forget the peak so far."""
+        """Forget the peak so far, and what was freed before but kept by the allocator."""
+        if self._give_back is not None:
+            self._give_back(0)
         if self._usable:
             try:
                 _CLEAR_REFS.write_text("5")
