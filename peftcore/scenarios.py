@@ -157,13 +157,13 @@ class Scenario:
 
         Returns:
             The larger of the majority class plus 10 points and the expected accuracy less 2.5
-            points. A candidate of which nothing is expected yet must end above chance all the
-            same; a reference row need not, and then gets ``None``.
+            points, if an accuracy is expected. A reference row is there to be beaten and has no
+            floor: ``None``.
         """
-        above_chance = majority + MARGIN_OVER_CHANCE
-        if method.slug not in self.expected:
-            return None if method.reference else above_chance
-        return max(above_chance, self.expected[method.slug] - MARGIN_OF_A_SINGLE_RUN)
+        if method.reference:
+            return None
+        expected = self.expected.get(method.slug, 0.0)
+        return max(majority + MARGIN_OVER_CHANCE, expected - MARGIN_OF_A_SINGLE_RUN)
 
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -176,6 +176,13 @@ SCENARIOS: tuple[Scenario, ...] = (
         recipe=Recipe(epochs=2),
         rates={"full": 1e-4, "lora": 2e-3, "qlora": 2e-3, "ia3": 2e-2, "head": 3e-2},
         rates_origin="chosen per method while the corpus was written",
+        # What reports/embedded/ measured with the first seed.
+        expected={
+            "full": 0.9517,
+            "lora": 0.9033,
+            "qlora": 0.9317,
+            "ia3": 0.935,
+        },
         caveat="The embedded corpus is written by a grammar. It shows that the machinery works on "
         "this machine; nothing about the methods can be concluded from it.",
     ),
@@ -195,8 +202,6 @@ SCENARIOS: tuple[Scenario, ...] = (
             "lora": 0.8735,
             "qlora": 0.8725,
             "ia3": 0.8805,
-            "bow": 0.8785,
-            "head": 0.6675,
         },
     ),
     Scenario(

@@ -115,6 +115,10 @@ def _scale(
     else:
         axes.set_xlim(0, max(known) * 1.28 or 1)
     axes.xaxis.set_major_locator(MaxNLocator(5))
+    if metric is ACCURACY:
+        # The room for numbers may go beyond what an accuracy can be.
+        low, high = axes.get_xlim()
+        axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= min(high, 100)])
 
 
 def _short_count(value: float) -> str:
