@@ -183,14 +183,15 @@ def compose(records: Sequence[Record], runs: Sequence[Runs], plots: Sequence[Plo
         "process where nothing ran on a GPU, libraries included. Start to trained is wall time "
         "from the start of the trial's process to the end of its training.",
     ]
-    if any(run.without for run in runs):
+    taken_apart = [run for run in runs if run.without]
+    if taken_apart:
         blocks += [
             "## What each acceleration is worth",
             "How many times as much it takes with one left out and all others on: wall time of a "
             "median step, and peak memory. Gains overlap, so they don't multiply up to the whole.",
-            _ablation_table(runs, COSTS["Step"]),
+            _ablation_table(taken_apart, COSTS["Step"]),
             "Peak memory:",
-            _ablation_table(runs, COSTS["Peak memory"]),
+            _ablation_table(taken_apart, COSTS["Peak memory"]),
             *_evaluation_without_sorting(runs),
             *(f"![{p.alt}]({FIGURES_NAME}/{p.name}.png)\n\n*{p.caption}*" for p in plots[1:]),
         ]
@@ -351,6 +352,7 @@ def _gains(runs: Sequence[Runs]) -> Plot | None:
 
 def _ablation_plot(runs: Sequence[Runs]) -> Plot | None:
     """Draw what a step takes with each acceleration left out, relative to all on."""
+    runs = [run for run in runs if run.without]
     names = [
         name
         for name in ALL
