@@ -237,12 +237,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     comparison = metafunc.config.stash[_SESSION].comparison
     if "peft_pairs" in wanted:
+        from peftcore.enginepairs import Part
+
         scenario = find_scenario(comparison.selection.scenario)
         marks = [pytest.mark.gpu] if scenario.gpu else []
         parts = [
             pytest.param((method.slug, part), id=f"{method.slug}-{part}", marks=marks)
             for method in comparison.engine_pairs().methods()
-            for part in ("pairs", "ablation")
+            for part in Part
         ]
         metafunc.parametrize("peft_pairs", parts, indirect=True)
     if "peft_cell" not in wanted:
@@ -401,13 +403,11 @@ def peft_cell(request: pytest.FixtureRequest) -> RunnableCell:
 def peft_pairs(request: pytest.FixtureRequest) -> RunnablePairs:
     """A method's pairs or its ablation, for a comparison of the engines; parametrised over both."""
     session = request.config.stash[_SESSION]
-    from peftcore.enginepairs import Part
-
     if session.comparison.selection.find_scenario().gpu:
         skip_without_gpu(request.config)
     slug, part = request.param
     try:
-        trials = session.comparison.engine_pairs().trials(find_method(slug), Part(part))
+        trials = session.comparison.engine_pairs().trials(find_method(slug), part)
     except UsageError as error:
         pytest.fail(str(error), pytrace=False)
     request.node.user_properties.append((_PAIRED, slug))

@@ -6,8 +6,9 @@ median is shown with the smallest and the largest. Nothing is averaged over meth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -16,11 +17,12 @@ from matplotlib.figure import Figure
 from peftcore.accelerations import ACCELERATIONS, ALL, SORTED_EVALUATION
 from peftcore.errors import UsageError
 from peftcore.report.canvas import Plot, new_figure
+from peftcore.report.figures import write_drawn
 from peftcore.report.markdown import escape, listed, table
 from peftcore.report.metrics import HOST_MEMORY, MISSING, STEP_TIME, TRAIN_TIME
-from peftcore.report.render import FIGURES_NAME, RECORDS_NAME, REPORT_NAME
+from peftcore.report.render import FIGURES_NAME, RECORDS_NAME, REPORT_NAME, image
 from peftcore.report.setup import setup_table
-from peftcore.report.style import PNG_DOTS_PER_INCH, applied, looks, plain
+from peftcore.report.style import looks, plain
 from peftcore.report.summary import MethodSummary, reason, summarise
 from peftcore.results.records import Measurement, Record, write_records
 from peftcore.trials import Engine, Outcome
@@ -142,19 +144,8 @@ def write_engine_report(records: Sequence[Record], folder: Path) -> Path:
     runs = gather(records)
     folder.mkdir(parents=True, exist_ok=True)
     write_records(folder / RECORDS_NAME, sorted(records, key=_order))
-    plots = []
-    with applied():
-        for draw in (_gains, _ablation_plot):
-            plot = draw(runs)
-            if plot is None:
-                continue
-            plots.append(plot)
-            (folder / FIGURES_NAME).mkdir(exist_ok=True)
-            path = folder / FIGURES_NAME / plot.name
-            plot.figure.savefig(
-                path.with_suffix(".png"), dpi=PNG_DOTS_PER_INCH, metadata={"Software": None}
-            )
-            plot.figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+    drawings = (partial(draw, runs) for draw in (_gains, _ablation_plot))
+    plots = write_drawn(drawings, folder / FIGURES_NAME)
     report = folder / REPORT_NAME
     report.write_text(compose(records, runs, plots), encoding="utf-8", newline="\n")
     return report
@@ -171,7 +162,7 @@ def compose(records: Sequence[Record], runs: Sequence[Runs], plots: Sequence[Plo
     blocks = [
         "# peftcore's engine against transformers' Trainer",
         _answer(runs),
-        *(f"![{p.alt}]({FIGURES_NAME}/{p.name}.png)\n\n*{p.caption}*" for p in plots[:1]),
+        *map(image, plots[:1]),
         "## Pairs",
         "How many times as much Trainer with peft took as the engine, median of the pairs "
         "[smallest, largest]. A pair is the same trial, the same examples in the same order, run "
@@ -193,7 +184,7 @@ def compose(records: Sequence[Record], runs: Sequence[Runs], plots: Sequence[Plo
             "Peak memory:",
             _ablation_table(taken_apart, COSTS["Peak memory"]),
             *_evaluation_without_sorting(runs),
-            *(f"![{p.alt}]({FIGURES_NAME}/{p.name}.png)\n\n*{p.caption}*" for p in plots[1:]),
+            *map(image, plots[1:]),
         ]
     blocks += [
         "## What each acceleration does",
@@ -239,17 +230,18 @@ def _answer(runs: Sequence[Runs]) -> str:
             )
     if not parts:
         return "There is no pair of finished runs, so nothing can be said."
-    pairs = sorted({len(run.gain(wall).ratios) for run in runs} - {0})
-    count = f"{pairs[0]}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
+    pairs = {len(run.gain(wall).ratios) for run in runs} - {0}
+    steps = {len(m.losses) for run in runs for m in run.trainer.values()}
     return (
-        f"Against Trainer with peft, on the same trial: {listed(parts)} "
-        f"(medians of {count} interleaved pairs a method, of {_steps(runs)} steps each)."
+        f"Against Trainer with peft, on the same trial: {listed(parts)} (medians of "
+        f"{_range(pairs)} interleaved pairs a method, of {_range(steps)} steps each)."
     )
 
 
-def _steps(runs: Sequence[Runs]) -> str:
-    counts = sorted({len(m.losses) for run in runs for m in run.trainer.values()})
-    return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+def _range(counts: Collection[int]) -> str:
+    """Return a count as text, or the smallest and the largest of several."""
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _gain_table(runs: Sequence[Runs]) -> str:
@@ -286,11 +278,18 @@ def _figures_table(runs: Sequence[Runs]) -> str:
 
 def _ablation_table(runs: Sequence[Runs], cost: Cost) -> str:
     rows = [
-        [name, *(run.cost_without(name, cost).show() for run in runs)]
+        [name, *(run.cost_without(name, cost).show() for run in runs)] for name in _of_steps(runs)
+    ]
+    return table(["Left out", *(escape(run.summary.name) for run in runs)], rows)
+
+
+def _of_steps(runs: Sequence[Runs]) -> list[str]:
+    """Return which accelerations of training steps were left out in turn."""
+    return [
+        name
         for name in ALL
         if name != SORTED_EVALUATION.name and any(name in run.without for run in runs)
     ]
-    return table(["Left out", *(escape(run.summary.name) for run in runs)], rows)
 
 
 def _evaluation_without_sorting(runs: Sequence[Runs]) -> list[str]:
@@ -353,12 +352,7 @@ def _gains(runs: Sequence[Runs]) -> Plot | None:
 def _ablation_plot(runs: Sequence[Runs]) -> Plot | None:
     """Draw what a step takes with each acceleration left out, relative to all on."""
     runs = [run for run in runs if run.without]
-    names = [
-        name
-        for name in ALL
-        if name != SORTED_EVALUATION.name
-        and any(run.cost_without(name, COSTS["Step"]).ratios for run in runs)
-    ]
+    names = _of_steps(runs)
     if not names:
         return None
     figure: Figure = new_figure(0.5 * len(names) + 1.6)

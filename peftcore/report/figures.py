@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from peftcore.report.canvas import Plot
@@ -28,9 +29,22 @@ def write_figures(summary: Summary, folder: Path) -> list[Plot]:
     Returns:
         The figures, in the order of the report.
     """
+    return write_drawn((partial(draw, summary) for draw in _FIGURES), folder)
+
+
+def write_drawn(drawings: Iterable[Callable[[], Plot | None]], folder: Path) -> list[Plot]:
+    """Draw in this project's style, write what was drawn, and remove what else was in the folder.
+
+    Args:
+        drawings: each gives a figure, or ``None`` where there is nothing to draw.
+        folder: where the files go; made if need be.
+
+    Returns:
+        The figures, in their order.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with applied():
-        drawn = [draw(summary) for draw in _FIGURES]
+        drawn = [draw() for draw in drawings]
         plots = [plot for plot in drawn if plot is not None]
         for plot in plots:
             plot.figure.savefig(

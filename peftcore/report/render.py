@@ -50,7 +50,7 @@ def compose(summary: Summary, plots: Sequence[Plot]) -> str:
         f"# {escape(summary.title)}",
         *_warnings(summary),
         recommend.answer(summary),
-        _image(overview),
+        image(overview),
         "## Key metrics",
         tables.key_metrics(summary),
         " ".join(tables.key_metrics_notes(summary)),
@@ -63,7 +63,7 @@ def compose(summary: Summary, plots: Sequence[Plot]) -> str:
         *analysis.against_references(summary),
         " ".join([*analysis.extremes(summary), *analysis.step_times(summary)]),
         analysis.what_tests_mean(summary),
-        *(_image(plot) for plot in others),
+        *(image(plot) for plot in others),
         "## The source study's claims",
         claims.INTRODUCTION,
         claims.claims_table(summary),
@@ -96,5 +96,6 @@ def _warnings(summary: Summary) -> list[str]:
     return [f"> {text}" for text in [*texts, *setup.notes(summary)]]
 
 
-def _image(plot: Plot) -> str:
+def image(plot: Plot) -> str:
+    """Return a figure with its caption, as Markdown."""
     return f"![{plot.alt}]({FIGURES_NAME}/{plot.name}.png)\n\n*{plot.caption}*"

@@ -32,7 +32,6 @@ from peftcore.models.loading import DTYPES
 from peftcore.scenarios import Precision, Recipe
 from peftcore.training.dropping import cheap_dropout
 from peftcore.training.encoder import EncoderPass, find_encoder
-from peftcore.training.evaluating import autocast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +85,20 @@ class Accelerated:
     def describe(self) -> dict[str, str]:
         """Return each acceleration's name with ``"on"``, or with why it is off."""
         return {name: self.off.get(name, "on") for name in ALL}
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Return the context in which matrix products run in this precision."""
+    enabled = precision is not Precision.FP32
+    return torch.autocast(
+        device.type, dtype=DTYPES[precision] if enabled else None, enabled=enabled
+    )
+
+
+def plain(model: nn.Module, device: torch.device, precision: Precision) -> Accelerated:
+    """Return a model without any acceleration, as it will be used."""
+    off = dict.fromkeys(ALL, "not asked for")
+    return Accelerated(model=model, device=device, precision=precision, off=off)
 
 
 @contextmanager

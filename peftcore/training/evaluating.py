@@ -9,23 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from peftcore.data.batches import Batch, Feed, Tokenised
-from peftcore.models.loading import DTYPES
-from peftcore.scenarios import Precision
+from peftcore.data.batches import Batch, Feed
 
 PROBED = 8
 """How many examples a probe looks at."""
 
 Logits = Callable[[Batch], torch.Tensor]
 """Gives the logits of one batch in 32 bits, shape (texts, labels)."""
-
-
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """Return the context in which matrix products run in this precision."""
-    enabled = precision is not Precision.FP32
-    return torch.autocast(
-        device.type, dtype=DTYPES[precision] if enabled else None, enabled=enabled
-    )
 
 
 @contextmanager
@@ -72,13 +62,8 @@ class Evaluator:
         return sum(guess == label for guess, label in pairs) / len(predictions)
 
 
-def probe(
-    model: nn.Module, examples: Tokenised, precision: Precision, device: torch.device
-) -> torch.Tensor:
-    """Return the plain model's logits of the first few examples, in 32 bits, on the host."""
-    few = range(min(PROBED, len(examples)))
-    batch = Feed(examples, device).batch(few)
-    with evaluation_mode(model), autocast(device, precision):
-        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
-    logits: torch.Tensor = output.logits
-    return logits.float().cpu()
+def probe(model: nn.Module, feed: Feed, logits: Logits) -> torch.Tensor:
+    """Return the logits of the first few examples, in 32 bits, on the host."""
+    few = range(min(PROBED, len(feed)))
+    with evaluation_mode(model):
+        return logits(feed.batch(few)).cpu()

@@ -35,8 +35,8 @@ from peftcore.models.loading import (
 )
 from peftcore.models.saving import load_trained, save_trained
 from peftcore.scenarios import Recipe
-from peftcore.training.accelerating import Accelerated, accelerated
-from peftcore.training.evaluating import PROBED, Evaluator, evaluation_mode, probe
+from peftcore.training.accelerating import Accelerated, accelerated, plain
+from peftcore.training.evaluating import Evaluator, probe
 from peftcore.training.observing import Observer
 from peftcore.trials import Engine, Trial
 
@@ -129,6 +129,10 @@ def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialRes
             device=device,
         )
 
+    def probe_plainly(model: torch.nn.Module) -> torch.Tensor:
+        unaccelerated = plain(model, device, recipe.precision)
+        return probe(model, unaccelerated.feed(test), unaccelerated.logits)
+
     observe({"phase": "load"})
     with weights_folder(trial, config) as folder:
         with phases.measure("load"):
@@ -168,23 +172,21 @@ def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialRes
                 phases=phases,
                 observe=observe,
             )
-            few = range(min(PROBED, len(test)))
-            with evaluation_mode(classifier.model):
-                accelerated_logits = running.logits(running.feed(test).batch(few)).cpu()
-        seconds_to_trained = seconds_since_start() - phases["evaluate"].seconds
-        driver_bytes = process_bytes(device)
+            seconds_to_trained = seconds_since_start() - phases["evaluate"].seconds
+            driver_bytes = process_bytes(device)
+            accelerated_logits = probe(classifier.model, evaluator.feed, running.logits)
         observe({"phase": "save"})
         with phases.measure("check"):
             checks += watch.check()
         counts = count_parameters(classifier)
-        logits = probe(classifier.model, test, recipe.precision, device)
+        logits = probe_plainly(classifier.model)
         checks.append(check_pass(logits, accelerated_logits, recipe.precision))
         with tempfile.TemporaryDirectory(prefix="peftcore-") as saved:
             with phases.measure("save"):
                 file_bytes = save_trained(classifier, Path(saved))
             with phases.measure("reload"):
                 reloaded = load_trained(classifier, load_backbone(), Path(saved))
-                checks.append(check_reload(logits, probe(reloaded, test, recipe.precision, device)))
+                checks.append(check_reload(logits, probe_plainly(reloaded)))
     measurement = {
         "accuracy": log.epoch_accuracies[-1],
         "step_seconds": log.median_step_seconds(),
