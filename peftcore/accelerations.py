@@ -49,6 +49,33 @@ CHEAP_DROPOUT = Acceleration(
     numerics="Other numbers are dropped, with a probability that is off by less than 0.00001; "
     "attention multiplies in the precision of the recipe, as it does without dropout.",
 )
+COMPILED_KERNELS = Acceleration(
+    name="compiled-kernels",
+    summary="On a processor attention, GELU, and dropout with the sum and the normalisation after "
+    "it, are one pass each, compiled on this machine; masks and attention weights are computed "
+    "again and not kept.",
+    numerics="Attention's weights stay in 32 bits, sums run in another order, and what a "
+    "normalisation keeps for its gradient is rounded to the number format of the products.",
+)
+FOUR_BIT_SCRATCH = Acceleration(
+    name="four-bit-scratch",
+    summary="4-bit layers give their output in the number format that they multiplied in, and on a "
+    "GPU they dequantise into one buffer.",
+    numerics="A sum with an adapter's output is rounded to that format, as it is beside a layer "
+    "that isn't quantised.",
+)
+BF16_GRADIENTS = Acceleration(
+    name="bf16-gradients",
+    summary="Trained matrices are multiplied by way of a bf16 copy that each update renews, and "
+    "their gradients stay in bf16.",
+    numerics="Nothing but the last bits of sums: in the products the gradients are rounded to bf16 "
+    "anyway.",
+)
+USED_ROWS = Acceleration(
+    name="used-rows",
+    summary="Of the token embedding only those rows are trained that some training text uses.",
+    numerics="Nothing: without weight decay AdamW never moves a row that no text uses.",
+)
 FUSED_UPDATE = Acceleration(
     name="fused-update",
     summary="Clipping scales the gradients inside AdamW's own pass over them.",
@@ -71,6 +98,10 @@ ACCELERATIONS: tuple[Acceleration, ...] = (
     FIRST_TOKEN,
     FROZEN_WEIGHTS,
     CHEAP_DROPOUT,
+    COMPILED_KERNELS,
+    FOUR_BIT_SCRATCH,
+    BF16_GRADIENTS,
+    USED_ROWS,
     FUSED_UPDATE,
     RESIDENT_TOKENS,
     SORTED_EVALUATION,

@@ -70,13 +70,13 @@ def environment_key(environment: Mapping[str, Any]) -> str:
 
 @cache
 def sources_sha256() -> str:
-    """Return the SHA-256 over the Python files of the installed peftcore, names and contents.
+    """Return the SHA-256 over the sources of the installed peftcore, names and contents.
 
     What only plans, keeps and reports records is left out: it can't change what a trial measures,
     and a better plot must not cost a run.
     """
     digest = hashlib.sha256()
-    for path in sorted(_PACKAGE_FOLDER.rglob("*.py")):
+    for path in sorted([*_PACKAGE_FOLDER.rglob("*.py"), *_PACKAGE_FOLDER.rglob("*.cpp")]):
         name = path.relative_to(_PACKAGE_FOLDER)
         if name.parts[0] not in _NOT_MEASURING:
             digest.update(name.as_posix().encode() + b"\0")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import transformers
 from bitsandbytes.nn.modules import Linear4bit
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -126,7 +127,20 @@ def load_classifier(
         **options,
     )
     _keep_training_kernels(model)
+    if quantisation is not None:
+        own_storage(model)
     return model
+
+
+def own_storage(model: nn.Module) -> None:
+    """Give each parameter of ``model`` memory of its own.
+
+    Loaded on a processor they lie in the weights file, mapped into memory; as long as one of them
+    does, all of the file that was read stays resident, matrices that were converted included.
+    """
+    for parameter in model.parameters():
+        if parameter.untyped_storage().nbytes() > parameter.nbytes:
+            parameter.data = parameter.data.clone()
 
 
 def _keep_training_kernels(model: PreTrainedModel) -> None:

@@ -6,9 +6,11 @@ another and uncovered again, a frozen weight is kept in another number format.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from peft.tuners.ia3.layer import IA3Layer
@@ -18,20 +20,29 @@ from torch import nn
 
 from peftcore.accelerations import (
     ALL,
+    BF16_GRADIENTS,
     CHEAP_DROPOUT,
+    COMPILED_KERNELS,
     FIRST_TOKEN,
+    FOUR_BIT_SCRATCH,
     FROZEN_WEIGHTS,
     FUSED_UPDATE,
     PADDING_FREE,
     RESIDENT_TOKENS,
+    USED_ROWS,
     Acceleration,
 )
 from peftcore.data.batches import Batch, Feed, Tokenised
+from peftcore.methods import Trains
 from peftcore.models.attach import Classifier
-from peftcore.models.loading import DTYPES
+from peftcore.models.loading import DTYPES, own_storage
 from peftcore.scenarios import Precision, Recipe
-from peftcore.training.dropping import cheap_dropout
+from peftcore.training.dropping import cheap_dropout, dropout
 from peftcore.training.encoder import EncoderPass, find_encoder
+from peftcore.training.fourbit import find_four_bit, one_scratch
+from peftcore.training.kernels.compiling import NoKernels, load_kernels
+from peftcore.training.kernels.passes import dropout as compiled_dropout
+from peftcore.training.standins import StandIns, copies_in, only_used_rows, used_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +56,8 @@ class Accelerated:
         off: why each acceleration that is off is so, in words.
         by_spans: whether the encoder is told where each text lies, and needs no mask.
         first_position: the position of a text's first token.
+        kernels: compiled passes, if they are on.
+        stand_ins: what is trained in the place of some parameters.
     """
 
     model: nn.Module
@@ -53,6 +66,8 @@ class Accelerated:
     off: dict[str, str]
     by_spans: bool = False
     first_position: int = 0
+    kernels: ctypes.CDLL | None = None
+    stand_ins: StandIns = field(default_factory=StandIns)
 
     def on(self, acceleration: Acceleration) -> bool:
         """Return whether an acceleration is on."""
@@ -82,6 +97,20 @@ class Accelerated:
         logits: torch.Tensor = output.logits
         return logits.float()
 
+    def trained(self) -> list[tuple[str, nn.Parameter]]:
+        """Return what an optimiser updates, each by the name of its parameter."""
+        return [
+            (name, self.stand_ins.rows.get(id(parameter), parameter))
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad
+        ]
+
+    def forget_gradients(self) -> None:
+        """Let all gradients go."""
+        self.model.zero_grad(set_to_none=True)
+        for parameter in (*self.stand_ins.rows.values(), *self.stand_ins.copies.values()):
+            parameter.grad = None
+
     def describe(self) -> dict[str, str]:
         """Return each acceleration's name with ``"on"``, or with why it is off."""
         return {name: self.off.get(name, "on") for name in ALL}
@@ -103,94 +132,156 @@ def plain(model: nn.Module, device: torch.device, precision: Precision) -> Accel
 
 @contextmanager
 def accelerated(
-    classifier: Classifier, recipe: Recipe, device: torch.device
+    classifier: Classifier, recipe: Recipe, device: torch.device, examples: Tokenised
 ) -> Iterator[Accelerated]:
     """Switch on what the recipe asks for and applies; off again, but for frozen weights, after it.
 
     A frozen weight that was put into the number format of the products stays in it: it would be
     converted to it in each of them, so no result depends on it.
+
+    Args:
+        classifier: what to accelerate.
+        recipe: says how it is trained, and which accelerations are asked for.
+        device: where the classifier is.
+        examples: what it will be trained on.
     """
-    encoder = find_encoder(classifier.model)
+    model, dtype = classifier.model, DTYPES[recipe.precision]
     off = {name: "not asked for" for name in ALL if name not in recipe.accelerations}
-    off |= {
-        name: why for name, why in _obstacles(classifier, recipe, device).items() if name not in off
-    }
+    for name, why in _obstacles(classifier, recipe, device).items():
+        off.setdefault(name, why)
 
     def on(acceleration: Acceleration) -> bool:
         return acceleration.name not in off
 
+    kernels = None
+    if on(COMPILED_KERNELS):
+        try:
+            kernels = load_kernels()
+        except NoKernels as error:
+            off[COMPILED_KERNELS.name] = str(error)
+    if on(BF16_GRADIENTS) and not (kernels and on(FUSED_UPDATE)):
+        off[BF16_GRADIENTS.name] = "it needs compiled-kernels and fused-update"
+    encoder = find_encoder(model)
     by_spans = (
         encoder is not None
         and device.type == "cpu"
         and not classifier.adds_tokens()
-        and any(map(on, (PADDING_FREE, FIRST_TOKEN, CHEAP_DROPOUT)))
+        and any(map(on, (PADDING_FREE, FIRST_TOKEN, CHEAP_DROPOUT, COMPILED_KERNELS)))
     )
+    stand_ins = StandIns()
     with ExitStack() as undo:
-        if on(FROZEN_WEIGHTS) and not _convert_frozen_weights(
-            classifier.model, DTYPES[recipe.precision]
-        ):
-            off[FROZEN_WEIGHTS.name] = "no linear layer has frozen weights of more bits"
+        if on(FROZEN_WEIGHTS):
+            _convert_frozen_weights(model, dtype)
+            own_storage(model)
+        if on(FOUR_BIT_SCRATCH):
+            undo.enter_context(one_scratch(find_four_bit(model, dtype), dtype))
+        if on(BF16_GRADIENTS):
+            layers = _trained_matrices(model)
+            stand_ins.copies.update(undo.enter_context(copies_in(torch.bfloat16, layers)))
+        if on(USED_ROWS):
+            table = _token_embedding(model)
+            rows = used_rows(table, examples)
+            stand_ins.rows.update(undo.enter_context(only_used_rows(table, rows)))
         if on(CHEAP_DROPOUT):
-            undo.enter_context(cheap_dropout(classifier.model))
+            drop = partial(compiled_dropout, library=kernels) if kernels else dropout
+            undo.enter_context(cheap_dropout(model, drop))
         if by_spans and encoder is not None:
             encoder_pass = EncoderPass(
                 encoder,
                 first_token=on(FIRST_TOKEN),
                 cheap_dropout=on(CHEAP_DROPOUT),
+                kernels=kernels,
             )
             undo.enter_context(encoder_pass.installed(encoder))
         yield Accelerated(
-            model=classifier.model,
+            model=model,
             device=device,
             precision=recipe.precision,
             off=off,
             by_spans=by_spans,
             first_position=classifier.first_position(),
+            kernels=kernels,
+            stand_ins=stand_ins,
         )
 
 
 def _obstacles(classifier: Classifier, recipe: Recipe, device: torch.device) -> dict[str, str]:
     """Return why accelerations can't be used on this classifier, by their names."""
-    found: dict[str, str] = {}
+    model, precision = classifier.model, recipe.precision
+    found: dict[Acceleration, str] = {}
     why = None
     if device.type != "cpu":
         why = "so far for processors only"
     elif classifier.adds_tokens():
         why = "the method adds tokens of its own to each text"
-    elif find_encoder(classifier.model) is None:
+    elif find_encoder(model) is None:
         why = "for the encoders of BERT and RoBERTa only"
     if why is not None:
-        found |= {acceleration.name: why for acceleration in (PADDING_FREE, FIRST_TOKEN)}
+        found |= {PADDING_FREE: why, FIRST_TOKEN: why}
+    if precision is Precision.FP32:
+        found[FROZEN_WEIGHTS] = "products in 32 bits need no conversion"
+    elif not _frozen_matrices(model):
+        found[FROZEN_WEIGHTS] = "no linear layer has frozen weights of more bits"
+    if not find_four_bit(model, DTYPES[precision]):
+        found[FOUR_BIT_SCRATCH] = "no layer is in 4 bits"
+    if not _token_embedding(model).weight.requires_grad:
+        found[USED_ROWS] = "the token embedding is not trained"
+    elif recipe.weight_decay:
+        found[USED_ROWS] = "weight decay moves rows that no text uses, too"
+    if precision is not Precision.BF16:
+        found[BF16_GRADIENTS] = "for bf16 only"
+    elif classifier.method.trains is not Trains.EVERYTHING:
+        found[BF16_GRADIENTS] = "no matrix of the backbone is trained"
+    if precision is Precision.FP16:
+        found[COMPILED_KERNELS] = "for 32 bits and bf16 only"
+        found[FUSED_UPDATE] = "loss scaling looks at the gradients before they are clipped"
     if device.type != "cpu":
-        found[CHEAP_DROPOUT.name] = "a GPU draws its random numbers faster than it can use them"
-    if recipe.precision is Precision.FP32:
-        found[FROZEN_WEIGHTS.name] = "products in 32 bits need no conversion"
-    if recipe.precision is Precision.FP16:
-        found[FUSED_UPDATE.name] = "loss scaling looks at the gradients before they are clipped"
-    return found
+        found[CHEAP_DROPOUT] = "a GPU draws its random numbers faster than it can use them"
+        found[COMPILED_KERNELS] = found[BF16_GRADIENTS] = "for processors only"
+    return {acceleration.name: why for acceleration, why in found.items()}
 
 
-def _convert_frozen_weights(model: nn.Module, dtype: torch.dtype) -> int:
-    """Keep the frozen linear layers' weights in this number format; return how many layers'.
+def _token_embedding(model: nn.Module) -> nn.Embedding:
+    """Return the table of a transformers model's token embeddings."""
+    table: nn.Embedding = model.get_input_embeddings()  # type: ignore[operator]
+    return table
 
-    Weights that an adapter reads itself are left: DoRA, for one, takes their norms.
+
+def _trained_matrices(model: nn.Module) -> list[nn.Linear]:
+    """Return the linear layers whose weights are trained."""
+    return [
+        module
+        for module in model.modules()
+        if type(module) is nn.Linear and module.weight.requires_grad
+    ]
+
+
+def _frozen_matrices(model: nn.Module) -> list[nn.Linear]:
+    """Return the linear layers whose frozen weights are used for nothing but products.
+
+    An adapter may read them itself: DoRA, for one, takes their norms.
     """
     read_by_adapters = {
         id(adapter.get_base_layer())
         for adapter in model.modules()
         if isinstance(adapter, BaseTunerLayer) and not _only_multiplies(adapter)
     }
-    converted = 0
-    for name, module in model.named_modules():
+    return [
+        module
+        for name, module in model.named_modules()
         # peft keeps the head as it was before training under this name, and never uses it.
-        unused = ".original_module" in name
-        if type(module) is nn.Linear and not unused and id(module) not in read_by_adapters:
-            parameters = list(module.parameters())
-            if not any(parameter.requires_grad for parameter in parameters):
-                converted += 1
-                for parameter in parameters:
-                    parameter.data = parameter.data.to(dtype)
-    return converted
+        if type(module) is nn.Linear
+        and ".original_module" not in name
+        and id(module) not in read_by_adapters
+        and not any(parameter.requires_grad for parameter in module.parameters())
+    ]
+
+
+def _convert_frozen_weights(model: nn.Module, dtype: torch.dtype) -> None:
+    """Keep the frozen linear layers' weights in this number format."""
+    for module in _frozen_matrices(model):
+        for parameter in module.parameters():
+            parameter.data = parameter.data.to(dtype)
 
 
 def _only_multiplies(adapter: BaseTunerLayer) -> bool:

@@ -16,8 +16,10 @@ import torch
 from torch import nn
 
 from peftcore.data.batches import Span
+from peftcore.training.covering import covered
 
-_LEVELS = 2**16
+LEVELS = 2**16
+"""How many values 16 bits have."""
 
 _BUCKET = 16
 """Texts of about one length are computed as of one: each length of its own costs a kernel of its
@@ -30,7 +32,7 @@ several times slower on a processor."""
 
 def quantised(probability: float) -> float:
     """Return the probability that 16 bits stand for; it is never all of 1."""
-    return min(round(probability * _LEVELS), _LEVELS - 1) / _LEVELS
+    return min(round(probability * LEVELS), LEVELS - 1) / LEVELS
 
 
 def dropped(shape: Sequence[int], probability: float) -> torch.Tensor:
@@ -39,7 +41,7 @@ def dropped(shape: Sequence[int], probability: float) -> torch.Tensor:
     It depends on torch's global generator, from which it draws once.
     """
     count = math.prod(shape)
-    level = round(quantised(probability) * _LEVELS) - _LEVELS // 2
+    level = round(quantised(probability) * LEVELS) - LEVELS // 2
     return (_noise((count + 3) // 4).view(torch.int16)[:count] < level).view(*shape)
 
 
@@ -123,20 +125,24 @@ def dropout(inputs: torch.Tensor, probability: float) -> torch.Tensor:
 
 
 @contextmanager
-def cheap_dropout(model: nn.Module) -> Iterator[None]:
-    """Let every dropout module of ``model`` draw 16 bits a number inside the block."""
+def cheap_dropout(
+    model: nn.Module, drop: Callable[[torch.Tensor, float], torch.Tensor] = dropout
+) -> Iterator[None]:
+    """Let every dropout module of ``model`` draw 16 bits a number inside the block.
+
+    Args:
+        model: has the modules.
+        drop: gives its first argument with each number dropped with the probability given second.
+    """
     modules = [module for module in model.modules() if type(module) is nn.Dropout]
-    try:
-        for module in modules:
-            setattr(module, "forward", _forward_of(module))  # noqa: B010 (mypy has it a method)
+    with covered({module: _forward_of(module, drop) for module in modules}):
         yield
-    finally:
-        for module in modules:
-            module.__dict__.pop("forward", None)
 
 
-def _forward_of(module: nn.Dropout) -> Callable[[torch.Tensor], torch.Tensor]:
-    return lambda inputs: dropout(inputs, module.p) if module.training else inputs
+def _forward_of(
+    module: nn.Dropout, drop: Callable[[torch.Tensor, float], torch.Tensor]
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda inputs: drop(inputs, module.p) if module.training else inputs
 
 
 class _Attention(torch.autograd.Function):

@@ -8,6 +8,7 @@ token alone.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.nn.utils.rnn import pad_sequence
+from transformers.activations import GELUActivation
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 from transformers.models.bert.modeling_bert import BertEncoder, BertLayer, BertSelfAttention
 from transformers.models.roberta.modeling_roberta import (
@@ -25,7 +27,10 @@ from transformers.models.roberta.modeling_roberta import (
 )
 
 from peftcore.data.batches import Span
+from peftcore.training.covering import covered
 from peftcore.training.dropping import attention_with_dropout
+from peftcore.training.kernels.passes import FORMATS, LANES, gelu, normalised_sum
+from peftcore.training.kernels.passes import attention as compiled_attention
 
 _ENCODERS = (BertEncoder, RobertaEncoder)
 _LAYERS = (BertLayer, RobertaLayer)
@@ -53,6 +58,7 @@ class EncoderPass:
         encoder: from :func:`find_encoder`.
         first_token: whether the last layer computes the first token of each text alone.
         cheap_dropout: whether attention draws its dropout from 16 bits.
+        kernels: compiled passes, used where they do what is asked for; ``None`` for none.
     """
 
     def __init__(
@@ -61,19 +67,18 @@ class EncoderPass:
         *,
         first_token: bool,
         cheap_dropout: bool,
+        kernels: ctypes.CDLL | None = None,
     ) -> None:
         self._layers: Sequence[Any] = list(encoder.layer)  # type: ignore[arg-type]
         self._first_token = first_token
         self._cheap_dropout = cheap_dropout
+        self._kernels = kernels
 
     @contextmanager
     def installed(self, encoder: nn.Module) -> Iterator[None]:
         """Let the encoder compute this way inside the block; its caller then passes ``spans``."""
-        try:
-            encoder.forward = self.__call__
+        with covered({encoder: self}):
             yield
-        finally:
-            del encoder.forward
 
     def __call__(
         self,
@@ -109,8 +114,38 @@ class EncoderPass:
             query_spans = [Span(row, 0, 1) for row in range(len(spans))]
         query = attention.query(hidden)
         context = self._attend(attention, query, key, value, query_spans, spans)
-        attended = layer.attention.output(context, hidden)
-        return layer.output(layer.intermediate(attended), attended)  # type: ignore[no-any-return]
+        attended = self._output(layer.attention.output, context, hidden)
+        return self._output(layer.output, self._intermediate(layer, attended), attended)
+
+    def _intermediate(self, layer: Any, hidden: torch.Tensor) -> torch.Tensor:
+        """Return what the module of dense layer and activation does."""
+        intermediate = layer.intermediate
+        activation = intermediate.intermediate_act_fn
+        exact = type(activation) is GELUActivation and activation.act is nn.functional.gelu
+        if self._kernels is None or not exact:
+            return intermediate(hidden)  # type: ignore[no-any-return]
+        inner = intermediate.dense(hidden)
+        if inner.dtype not in FORMATS or inner.shape[-1] % LANES:
+            return activation(inner)  # type: ignore[no-any-return]
+        return gelu(inner, self._kernels)
+
+    def _output(self, output: Any, inputs: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """Return what a module of dense layer, dropout, sum and normalisation does."""
+        if (
+            self._kernels is None
+            or type(output.dropout) is not nn.Dropout
+            or type(output.LayerNorm) is not nn.LayerNorm
+            or residual.shape[-1] % LANES
+            or residual.dtype != torch.float32
+        ):
+            return output(inputs, residual)  # type: ignore[no-any-return]
+        inputs = output.dense(inputs)
+        probability = output.dropout.p if output.dropout.training else 0.0
+        if inputs.dtype not in FORMATS or (probability > 0 and not self._cheap_dropout):
+            return output.LayerNorm(output.dropout(inputs) + residual)  # type: ignore[no-any-return]
+        return normalised_sum(
+            inputs, residual, output.LayerNorm, probability=probability, library=self._kernels
+        )
 
     def _attend(
         self,
@@ -125,11 +160,23 @@ class EncoderPass:
         heads = (attention.num_attention_heads, attention.attention_head_size)
         query, key, value = (t.unflatten(-1, heads) for t in (query, key, value))
         probability = attention.dropout.p if attention.training else 0.0
-        if probability > 0 and self._cheap_dropout:
-            if torch.is_autocast_enabled(query.device.type):
-                # As autocast would for torch's own attention: a 4-bit layer gives 32 bits.
-                dtype = torch.get_autocast_dtype(query.device.type)
-                query, key, value = (t.to(dtype) for t in (query, key, value))
+        if torch.is_autocast_enabled(query.device.type):
+            # As autocast would for torch's own attention: a 4-bit layer gives 32 bits.
+            dtype = torch.get_autocast_dtype(query.device.type)
+            query, key, value = (t.to(dtype) for t in (query, key, value))
+        cheap = probability == 0 or self._cheap_dropout
+        if self._kernels is not None and cheap and query.dtype in FORMATS:
+            context = compiled_attention(
+                query,
+                key,
+                value,
+                query_spans=query_spans,
+                spans=spans,
+                probability=probability,
+                scaling=attention.scaling,
+                library=self._kernels,
+            )
+        elif probability > 0 and self._cheap_dropout:
             context = attention_with_dropout(
                 query,
                 key,

@@ -15,12 +15,13 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from peftcore.accelerations import FUSED_UPDATE
+from peftcore.accelerations import BF16_GRADIENTS, FUSED_UPDATE
 from peftcore.data.batches import Batch, Tokenised, training_order
 from peftcore.measuring.phases import Phases
 from peftcore.scenarios import Precision, Recipe
 from peftcore.training.accelerating import Accelerated
 from peftcore.training.evaluating import Evaluator
+from peftcore.training.kernels.adamw import AdamW as CompiledAdamW
 from peftcore.training.observing import LossWatch, Observer, StepClock, TrainingLog
 
 
@@ -80,13 +81,9 @@ class Update:
         self._logits = classifier.logits
         self._recipe = recipe
         self._fused = classifier.on(FUSED_UPDATE)
-        self._trained = [p for p in classifier.model.parameters() if p.requires_grad]
-        self._optimiser = torch.optim.AdamW(
-            _groups(classifier.model, recipe.weight_decay),
-            lr=recipe.learning_rate,
-            weight_decay=0.0,
-            fused=True,
-        )
+        self._forget = classifier.forget_gradients
+        self._trained = [parameter for _, parameter in classifier.trained()]
+        self._optimiser = _optimiser(classifier, recipe)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimiser, lambda step: max(0.0, 1 - step / steps)
         )
@@ -107,7 +104,7 @@ class Update:
         # A lowered scale means that the update was skipped; then the rate waits, too.
         if self._scaler.get_scale() >= scale:
             self._schedule.step()
-        self._optimiser.zero_grad(set_to_none=True)
+        self._forget()
         return loss.detach()
 
     def _clip(self) -> None:
@@ -116,30 +113,45 @@ class Update:
         if not self._fused:
             nn.utils.clip_grad_norm_(self._trained, limit)
             return
-        norm = nn.utils.get_total_norm([p.grad for p in self._trained if p.grad is not None])
+        if isinstance(self._optimiser, CompiledAdamW):
+            norm = self._optimiser.gradient_norm()
+        else:
+            norm = nn.utils.get_total_norm([p.grad for p in self._trained if p.grad is not None])
         # The attribute through which torch's own GradScaler has the fused kernels divide; the small
         # number is clip_grad_norm_'s.
         excess = ((norm + 1e-6) / limit).clamp(min=1.0)
         self._optimiser.grad_scale = excess  # type: ignore[attr-defined]
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _optimiser(classifier: Accelerated, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the AdamW that this recipe asks for."""
+    groups = _groups(classifier, recipe.weight_decay)
+    if classifier.kernels is not None and classifier.on(BF16_GRADIENTS):
+        return CompiledAdamW(
+            groups,
+            rate=recipe.learning_rate,
+            copies=classifier.stand_ins.copies,
+            library=classifier.kernels,
+        )
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=0.0, fused=True)
+
+
+def _groups(classifier: Accelerated, weight_decay: float) -> list[dict[str, Any]]:
     """Return the trained parameters as AdamW takes them: decayed are those that Trainer decays.
 
     That is all but biases and those of normalisations.
     """
     normalising = {
         id(p)
-        for module in model.modules()
+        for module in classifier.model.modules()
         if isinstance(module, nn.LayerNorm)
         for p in module.parameters()
     }
     decayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            exempt = id(parameter) in normalising or _NOT_DECAYED.search(name.lower())
-            (others if exempt else decayed).append(parameter)
+    for name, parameter in classifier.trained():
+        exempt = id(parameter) in normalising or _NOT_DECAYED.search(name.lower())
+        (others if exempt else decayed).append(parameter)
     return [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},

@@ -153,7 +153,7 @@ def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialRes
             classifier = attach(backbone, method, seed=trial.seed, dropout=recipe.dropout)
         with phases.measure("check"):
             checks = [check_targets(classifier), check_head(classifier)]
-        with accelerated(classifier, recipe, device) as running:
+        with accelerated(classifier, recipe, device, train) as running:
             with phases.measure("check"):
                 watch = WeightWatch(classifier)
             observe({"phase": "warm up"})
@@ -217,7 +217,7 @@ def warm_up(classifier: Accelerated, examples: Tokenised, recipe: Recipe) -> Non
     classifier.model.train()
     for batch in classifier.feed(examples).batches(order, recipe.batch_size):
         cross_entropy(classifier.logits(batch), batch.labels).backward()
-    classifier.model.zero_grad(set_to_none=True)
+    classifier.forget_gradients()
 
 
 def _costs(phases: Phases, *, evaluations: int) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Passes of a training step on a processor, compiled on the machine that uses them."""

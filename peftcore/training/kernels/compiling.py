@@ -1,0 +1,120 @@
+"""Compile the kernels on this machine, once, and load them.
+
+Compiling takes a few seconds and happens in a process of its own, so that no trial's memory holds
+what compiles. Where there is no compiler, training goes on without the kernels.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-fno-math-errno")
+_PATIENCE = 300.0
+"""Seconds that compiling may take."""
+
+
+class NoKernels(Exception):
+    """There are no kernels on this machine; the message says why, in a few words."""
+
+
+@cache
+def load_kernels() -> ctypes.CDLL:
+    """Return the compiled kernels, compiling them if this machine has not done so before.
+
+    Raises:
+        NoKernels: they can't be compiled or loaded.
+    """
+    path = _folder() / f"{_name()}.so"
+    try:
+        if not path.exists():
+            _compile_to(path)
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NoKernels(f"the compiled kernels can't be loaded: {error}") from error
+    for name in ("sum_of_squares_float32", "sum_of_squares_bfloat16"):
+        getattr(library, name).restype = ctypes.c_double
+    return library
+
+
+def _folder() -> Path:
+    """Return where torch keeps what its extension loader compiles."""
+    given = os.environ.get("TORCH_EXTENSIONS_DIR")
+    return Path(given) if given else Path.home() / ".cache" / "torch_extensions"
+
+
+def _name() -> str:
+    """Return a name that changes with the source, the flags and the processor."""
+    seen = hashlib.sha256(SOURCE.read_bytes())
+    seen.update(" ".join(FLAGS).encode())
+    seen.update(_processor().encode())
+    return f"peftcore_kernels_{seen.hexdigest()[:16]}"
+
+
+def _processor() -> str:
+    """Return what tells processors apart that run other instructions."""
+    described = {platform.machine(), platform.processor()}
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text().splitlines()
+        described |= {
+            line for line in lines if line.startswith(("model name", "flags", "Features"))
+        }
+    return "\n".join(sorted(described))
+
+
+def _compile_to(path: Path) -> None:
+    """Compile in a folder of its own and move the result into place.
+
+    Trials that begin at one time then each compile, and none waits for another's lock, which a
+    killed one would leave behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # torch's loader calls ninja, which may be installed beside this interpreter alone.
+    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix="peftcore-") as folder:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", __name__, _name(), folder],
+                env={**os.environ, "PATH": search},
+                capture_output=True,
+                text=True,
+                timeout=_PATIENCE,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise NoKernels(f"compiling them took longer than {_PATIENCE:g} s") from error
+        if done.returncode != 0:
+            raise NoKernels(f"they can't be compiled here: {_reason(done.stdout + done.stderr)}")
+        (Path(folder) / path.name).replace(path)
+
+
+def _reason(output: str) -> str:
+    """Return the line of a failed compilation that says the most."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    telling = [line for line in lines if "error:" in line or "not found" in line]
+    return next(iter(telling), lines[-1] if lines else "the compiler said nothing")
+
+
+def _compile(name: str, folder: str) -> None:
+    from torch.utils.cpp_extension import load
+
+    load(
+        name=name,
+        sources=[str(SOURCE)],
+        extra_cflags=list(FLAGS),
+        extra_ldflags=["-fopenmp"],
+        build_directory=folder,
+        is_python_module=False,
+    )
+
+
+if __name__ == "__main__":
+    _compile(*sys.argv[1:])
