@@ -133,13 +133,13 @@ def load_classifier(
 
 
 def own_storage(model: nn.Module) -> None:
-    """Give each parameter of ``model`` memory of its own.
+    """Copy the parameters of ``model`` that are on a processor out of the weights file.
 
-    Loaded on a processor they lie in the weights file, mapped into memory; as long as one of them
-    does, all of the file that was read stays resident, matrices that were converted included.
+    They are loaded as parts of it, mapped into memory: while one of them lies there, all of it that
+    was read stays resident, matrices that were converted or quantised since included.
     """
     for parameter in model.parameters():
-        if parameter.untyped_storage().nbytes() > parameter.nbytes:
+        if parameter.device.type == "cpu":
             parameter.data = parameter.data.clone()
 
 

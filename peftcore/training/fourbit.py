@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.functional import dequantize_blockwise
 from bitsandbytes.nn.modules import Linear4bit
 from torch import nn
 from torch.autograd.function import once_differentiable
@@ -39,6 +39,7 @@ class _Scratch:
     """A buffer in which one layer's weights lie at a time."""
 
     def __init__(self, layers: list[Linear4bit], dtype: torch.dtype) -> None:
+        self._dtype = dtype
         largest = max(_state(layer).shape.numel() for layer in layers)
         device = layers[0].weight.device
         # On a processor bitsandbytes has no way to write into a given tensor.
@@ -49,10 +50,15 @@ class _Scratch:
     def weights(self, layer: Linear4bit) -> torch.Tensor:
         """Return the layer's weights, shape (outputs, inputs), until this is called again."""
         state = _state(layer)
+        scales = state.absmax
+        if state.nested:
+            scales = dequantize_blockwise(scales, state.state2) + state.offset
+        how = (layer.weight.data, scales, state.blocksize, state.quant_type, state.shape)
         if self._numbers is None:
-            return dequantize_4bit(layer.weight.data, state)
+            dequantised: torch.Tensor = torch.ops.bitsandbytes.dequantize_4bit(*how, self._dtype)
+            return dequantised
         weights = self._numbers[: state.shape.numel()].view(state.shape)
-        dequantize_4bit(layer.weight.data, state, out=weights)
+        torch.ops.bitsandbytes.dequantize_4bit.out(*how, self._dtype, out=weights)
         return weights
 
 

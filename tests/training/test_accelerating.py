@@ -112,7 +112,10 @@ def test_with_dropout_the_tiny_task_is_learned(
     )
     result = run(trial)
     off = {n: why for n, why in result.measurement["accelerations"].items() if why != "on"}
-    assert off == {"frozen-weights": "no linear layer has frozen weights of more bits"}
+    assert off == {
+        "frozen-weights": "no linear layer has frozen weights of more bits",
+        "four-bit-scratch": "no layer is in 4 bits",
+    }
     assert result.measurement["accuracy"] >= 0.9
 
 
@@ -124,6 +127,9 @@ def test_what_is_off_says_why(make_trial: MakeTrial) -> None:
     assert off == {
         "fused-update": "not asked for",
         "frozen-weights": "products in 32 bits need no conversion",
+        "four-bit-scratch": "no layer is in 4 bits",
+        "bf16-gradients": "for bf16 only",
+        "used-rows": "the token embedding is not trained",
     }
 
 

@@ -1,10 +1,10 @@
-// The passes of a training step that torch makes many of, or makes slowly, on a processor: dropout,
-// dropout with the sum and the normalisation that follow it, and attention with dropout, forward and
-// backward. Each is one pass over its numbers, and none writes down what it can compute again: masks
-// come back from a seed, attention weights from the queries and keys.
+// The passes of a training step that torch makes many of, or makes slowly, on a processor:
+// attention with dropout, GELU, dropout, and dropout with the sum and the normalisation after it,
+// forward and backward; and AdamW. Each is one pass over its numbers, and none writes down what it
+// can compute again: masks come back from a seed, attention weights from the queries and keys.
 //
-// Plain C++ with the vector types of GCC and Clang, without torch's headers: it compiles in seconds,
-// for whatever processor this is. Matrices are row by row; a row of theirs is `cols` numbers long.
+// Plain C++ with the vector types of GCC and Clang, without torch's headers: it compiles in
+// seconds, for whatever processor this is. Matrices are row by row, `cols` numbers a row.
 
 #include <algorithm>
 #include <cmath>
@@ -131,18 +131,21 @@ inline Floats where(Ints kept, Floats numbers) { return (Floats)((Ints)numbers &
 
 // ---- dropout ----
 
-template <typename From, typename To>
-void dropout(const From* input, To* output, int64_t rows, int64_t cols, Noise noise, float scale) {
+template <typename T>
+void dropout(const T* input, T* output, int64_t rows, int64_t cols, Noise noise, float scale) {
 #pragma omp parallel for schedule(static)
   for (int64_t row = 0; row < rows; ++row) {
-    const From* from = input + row * cols;
-    To* to = output + row * cols;
+    const T* from = input + row * cols;
+    T* to = output + row * cols;
     for (int64_t column = 0; column < cols; column += kDraw) {
       Ints kept[2];
       noise.draw(row, column, kept);
       for (int i = 0; i < 2 && column + i * kLanes < cols; ++i) {
-        const int64_t at = column + i * kLanes;
-        store(to + at, where(kept[i], load(from + at)) * scale);
+        const int64_t at = column + i * kLanes, few = std::min<int64_t>(kLanes, cols - at);
+        T numbers[kLanes] = {}, results[kLanes];
+        std::memcpy(numbers, from + at, few * sizeof(T));
+        store(results, where(kept[i], load(numbers)) * scale);
+        std::memcpy(to + at, results, few * sizeof(T));
       }
     }
   }
@@ -498,14 +501,14 @@ void attention_forward(const T* query, const T* key, const T* value, T* output, 
 // The weights are computed again, from the logarithms: what they are in forward, to the last bits.
 template <typename T>
 void attention_backward(const T* gradient, const T* query, const T* key, const T* value,
-                        const T* output, const float* logarithms, T* by_query, T* by_key,
-                        T* by_value, Texts texts, Noise noise, float scaling, float keep_scale) {
+                        const float* logarithms, T* by_query, T* by_key, T* by_value, Texts texts,
+                        Noise noise, float scaling, float keep_scale) {
   const int64_t wide = up_to(texts.width, kLanes), longest = texts.most_keys();
 #pragma omp parallel for schedule(dynamic)
   for (int64_t item = 0; item < texts.items(); ++item) {
     const int64_t* span = texts.spans + 4 * (item / texts.heads);
     const int64_t head = item % texts.heads, keys = span[3], padded = up_to(keys, kDraw);
-    scratch.start(5 * longest * wide + kQueryBlock * (4 * wide + 2 * longest));
+    scratch.start(5 * longest * wide + kQueryBlock * (3 * wide + 2 * longest));
     float* key_columns = scratch.take(padded * wide);
     float* value_columns = scratch.take(padded * wide);
     float* key_rows = scratch.take(padded * wide);
@@ -513,7 +516,6 @@ void attention_backward(const T* gradient, const T* query, const T* key, const T
     float* value_sums = scratch.take(padded * wide);
     float* queries = scratch.take(kQueryBlock * wide);
     float* arriving = scratch.take(kQueryBlock * wide);
-    float* outputs = scratch.take(kQueryBlock * wide);
     float* result = scratch.take(kQueryBlock * wide);
     float* weights = scratch.take(kQueryBlock * padded);
     float* changes = scratch.take(kQueryBlock * padded);
@@ -527,27 +529,34 @@ void attention_backward(const T* gradient, const T* query, const T* key, const T
       const int64_t token = span[0] + first;
       texts.head(query, token, head).read(block, queries, wide, scaling);
       texts.head(gradient, token, head).read(block, arriving, wide);
-      texts.head(output, token, head).read(block, outputs, wide);
       multiply(block, padded, texts.width, queries, wide, 1, key_columns, padded, weights, padded,
                false);
       multiply(block, padded, texts.width, arriving, wide, 1, value_columns, padded, changes,
                padded, false);
       for (int64_t i = 0; i < block; ++i) {
         const int64_t row = (token + i) * texts.heads + head;
+        // The mean of the changes, weighted by the weights: both are at hand for all keys.
         Floats products = {};
-        for (int64_t at = 0; at < wide; at += kLanes)
-          products += load(arriving + i * wide + at) * load(outputs + i * wide + at);
-        const float mean = sum(products);
         for (int64_t column = 0; column < padded; column += kDraw) {
-          Ints kept[2] = {~Ints{}, ~Ints{}};
+          Ints kept[2];
           noise.draw(row, column, kept);
           for (int j = 0; j < 2; ++j) {
             float* at = weights + i * padded + column + j * kLanes;
             float* change = changes + i * padded + column + j * kLanes;
             const Floats weight = exponential(load(at) - logarithms[row]);
-            store(change, weight * (where(kept[j], load(change)) * keep_scale - mean));
-            store(at, where(kept[j], weight));
+            const Floats arrives = where(kept[j], load(change)) * keep_scale;
+            products += weight * arrives;
+            store(change, arrives);
+            // Its sign tells that the weight was dropped: a weight is never negative.
+            store(at, kept[j] ? weight : -weight);
           }
+        }
+        const float mean = sum(products);
+        for (int64_t at = i * padded; at < (i + 1) * padded; at += kLanes) {
+          const Floats weight = load(weights + at);
+          const Floats size = weight < 0 ? -weight : weight;
+          store(changes + at, size * (load(changes + at) - mean));
+          store(weights + at, weight < 0 ? Floats{} : weight);
         }
       }
       multiply(keys, wide, block, weights, 1, padded, arriving, wide, value_sums, wide, true);
@@ -663,16 +672,15 @@ void adam(float* weights, const T* gradients, float* means, float* squares, bflo
     attention_forward(query, key, value, output, logarithms, {texts, heads, width, spans},         \
                       {seed, level}, scaling, keep_scale);                                         \
   }                                                                                                \
-  void attention_backward_##NAME(                                                                  \
-      const T* gradient, const T* query, const T* key, const T* value, const T* output,            \
-      const float* logarithms, T* by_query, T* by_key, T* by_value, const int64_t* spans,          \
-      int64_t texts, int64_t heads, int64_t width, uint64_t seed, uint32_t level, float scaling,   \
-      float keep_scale) {                                                                          \
-    attention_backward(gradient, query, key, value, output, logarithms, by_query, by_key,          \
-                       by_value, {texts, heads, width, spans}, {seed, level}, scaling,             \
-                       keep_scale);                                                                \
+  void attention_backward_##NAME(const T* gradient, const T* query, const T* key, const T* value,  \
+                                 const float* logarithms, T* by_query, T* by_key, T* by_value,     \
+                                 const int64_t* spans, int64_t texts, int64_t heads,               \
+                                 int64_t width, uint64_t seed, uint32_t level, float scaling,      \
+                                 float keep_scale) {                                               \
+    attention_backward(gradient, query, key, value, logarithms, by_query, by_key, by_value,        \
+                       {texts, heads, width, spans}, {seed, level}, scaling, keep_scale);          \
   }                                                                                                \
-  void gelu_##NAME(const T* input, T* output, int64_t count) { gelu(input, output, count); }        \
+  void gelu_##NAME(const T* input, T* output, int64_t count) { gelu(input, output, count); }       \
   void gelu_backward_##NAME(const T* gradient, const T* input, T* by_input, int64_t count) {       \
     gelu_backward(gradient, input, by_input, count);                                               \
   }                                                                                                \

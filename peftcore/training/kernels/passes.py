@@ -240,17 +240,17 @@ class _Attention(torch.autograd.Function):
             *ctx.noise.arguments,
             *floats(scaling, ctx.noise.scale),
         )
-        ctx.save_for_backward(query, key, value, result, logarithms, spans)
+        ctx.save_for_backward(query, key, value, logarithms, spans)
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, result, logarithms, spans = ctx.saved_tensors
+        query, key, value, logarithms, spans = ctx.saved_tensors
         by_query, by_key, by_value = map(torch.zeros_like, (query, key, value))
         run = kernel(ctx.library, "attention_backward", query.dtype)
         run(
-            *map(address, (gradients[0].contiguous(), query, key, value, result, logarithms)),
+            *map(address, (gradients[0].contiguous(), query, key, value, logarithms)),
             *map(address, (by_query, by_key, by_value, spans)),
             *ctx.sizes,
             *ctx.noise.arguments,
