@@ -10,8 +10,10 @@ from torch import nn
 from peftcore.training.fourbit import find_four_bit, one_scratch
 
 
-def layer(dtype: torch.dtype, *, bias: bool = True, double: bool = True) -> Linear4bit:
-    torch.manual_seed(0)
+def layer(
+    dtype: torch.dtype, *, seed: int = 0, bias: bool = True, double: bool = True
+) -> Linear4bit:
+    torch.manual_seed(seed)
     made = Linear4bit(
         192, 128, bias=bias, compute_dtype=dtype, compress_statistics=double, quant_type="nf4"
     )
@@ -26,9 +28,7 @@ def layer(dtype: torch.dtype, *, bias: bool = True, double: bool = True) -> Line
 @pytest.mark.parametrize("double", [True, False], ids=["double", "single"])
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-def test_output_and_gradient_are_bitsandbytes(
-    dtype: torch.dtype, bias: bool, double: bool
-) -> None:
+def test_output_and_gradient_are_bitsandbytes(dtype: torch.dtype, bias: bool, double: bool) -> None:
     quantised = layer(dtype, bias=bias, double=double)
     inputs = torch.randn(2, 9, 192).requires_grad_()
     arriving = torch.randn(2, 9, 128).to(dtype).float()
@@ -45,7 +45,7 @@ def test_output_and_gradient_are_bitsandbytes(
 
 def test_two_layers_share_a_scratch_and_keep_apart() -> None:
     """Backward dequantises again: what the scratch held in forward is another layer's by then."""
-    first, second = layer(torch.float32), layer(torch.float32)
+    first, second = layer(torch.float32), layer(torch.float32, seed=1)
     joined = nn.Sequential(first, nn.Linear(128, 192), second).requires_grad_(False)
     inputs = torch.randn(4, 192).requires_grad_()
     expected = torch.autograd.grad(joined(inputs).sum(), inputs)

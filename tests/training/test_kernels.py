@@ -84,9 +84,7 @@ def test_attention_is_torchs(
         texts.append(scaled_dot_product_attention(q, k, v, scale=scaling).transpose(0, 1))
     expected = torch.cat([*texts, torch.zeros(7, heads, width)])[None]
     assert_near([result], [expected], bound)
-    assert_near(
-        gradients(result, arriving, *inputs), gradients(expected, arriving, *exact), bound
-    )
+    assert_near(gradients(result, arriving, *inputs), gradients(expected, arriving, *exact), bound)
 
 
 def test_attention_of_a_single_query_a_text(library: ctypes.CDLL) -> None:
@@ -105,7 +103,9 @@ def test_attention_of_a_single_query_a_text(library: ctypes.CDLL) -> None:
         library=library,
     )
     for row, span in enumerate(spans):
-        q, k, v = (t[row].transpose(0, 1) for t in (query, key[:, : span.end], value[:, : span.end]))
+        q, k, v = (
+            t[row].transpose(0, 1) for t in (query, key[:, : span.end], value[:, : span.end])
+        )
         expected = scaled_dot_product_attention(q, k, v, scale=0.25).transpose(0, 1)
         torch.testing.assert_close(result[row], expected, atol=2e-6, rtol=0)
 

@@ -11,14 +11,27 @@
 #include <cstdint>
 #include <cstring>
 #include <vector>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
 namespace {
 
-constexpr int kLanes = 16;
+// Numbers in a vector, and vectors that the processor has registers for.
+#if defined(__AVX512F__)
+constexpr int kLanes = 16, kRegisters = 32;
+#elif defined(__AVX__)
+constexpr int kLanes = 8, kRegisters = 16;
+#elif defined(__aarch64__)
+constexpr int kLanes = 4, kRegisters = 32;
+#else
+constexpr int kLanes = 4, kRegisters = 16;
+#endif
 constexpr int kDraw = 32;         // numbers that one draw of noise decides about
+constexpr int kVectors = kDraw / kLanes;
 constexpr int kQueryBlock = 32;   // queries whose scores are in the cache at one time
 
 inline int64_t threads() {
@@ -110,7 +123,7 @@ struct Noise {
   // For 32 numbers of a row from `column` on: all bits set where a number is kept.
   inline void draw(int64_t row, int64_t column, Ints* kept) const {
     if (level == 0) {
-      kept[0] = kept[1] = ~Ints{};
+      for (int i = 0; i < kVectors; ++i) kept[i] = ~Ints{};
       return;
     }
     const uint64_t first = (static_cast<uint64_t>(row) << 16) + static_cast<uint64_t>(column / 4);
@@ -119,9 +132,9 @@ struct Noise {
     bits = (bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9ull;
     bits = (bits ^ (bits >> 27)) * 0x94D049BB133111EBull;
     bits ^= bits >> 31;
-    Halves halves[2];
+    Halves halves[kVectors];
     std::memcpy(halves, &bits, sizeof halves);
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < kVectors; ++i) {
       kept[i] = (Ints)(__builtin_convertvector(halves[i], Words) >= level);
     }
   }
@@ -138,14 +151,18 @@ void dropout(const T* input, T* output, int64_t rows, int64_t cols, Noise noise,
     const T* from = input + row * cols;
     T* to = output + row * cols;
     for (int64_t column = 0; column < cols; column += kDraw) {
-      Ints kept[2];
+      Ints kept[kVectors];
       noise.draw(row, column, kept);
-      for (int i = 0; i < 2 && column + i * kLanes < cols; ++i) {
-        const int64_t at = column + i * kLanes, few = std::min<int64_t>(kLanes, cols - at);
+      for (int i = 0; i < kVectors && column + i * kLanes < cols; ++i) {
+        const int64_t at = column + i * kLanes;
+        if (at + kLanes <= cols) {
+          store(to + at, where(kept[i], load(from + at)) * scale);
+          continue;
+        }
         T numbers[kLanes] = {}, results[kLanes];
-        std::memcpy(numbers, from + at, few * sizeof(T));
+        std::memcpy(numbers, from + at, (cols - at) * sizeof(T));
         store(results, where(kept[i], load(numbers)) * scale);
-        std::memcpy(to + at, results, few * sizeof(T));
+        std::memcpy(to + at, results, (cols - at) * sizeof(T));
       }
     }
   }
@@ -209,9 +226,9 @@ void norm_forward(const T* input, const float* residual, const float* weight, co
     float* to = output + row * cols;
     Floats total = {};
     for (int64_t column = 0; column < cols; column += kDraw) {
-      Ints kept[2];
+      Ints kept[kVectors];
       noise.draw(row, column, kept);
-      for (int i = 0; i < 2 && column + i * kLanes < cols; ++i) {
+      for (int i = 0; i < kVectors && column + i * kLanes < cols; ++i) {
         const int64_t at = column + i * kLanes;
         const Floats numbers =
             where(kept[i], load(from + at)) * scale + load(residual + row * cols + at);
@@ -260,9 +277,9 @@ void norm_backward(const float* gradient, const T* normal, const float* inverse,
     }
     const float mean = sum(first) / cols, along = sum(second) / cols;
     for (int64_t column = 0; column < cols; column += kDraw) {
-      Ints kept[2];
+      Ints kept[kVectors];
       noise.draw(row, column, kept);
-      for (int i = 0; i < 2 && column + i * kLanes < cols; ++i) {
+      for (int i = 0; i < kVectors && column + i * kLanes < cols; ++i) {
         const int64_t at = column + i * kLanes;
         Floats numbers = load(from + at) * load(weight + at) - mean - load(x + at) * along;
         numbers *= inverse[row];
@@ -279,62 +296,81 @@ void norm_backward(const float* gradient, const T* normal, const float* inverse,
 
 // ---- attention ----
 
-// c (+)= a b for a block of `kRows` rows and `kVectors` vectors of columns, all of it in registers.
+// How a number of a meets a vector of b's.
+struct Single {
+  static Floats step(Floats sums, const float* left, Floats right) { return sums + *left * right; }
+};
+
+#ifdef __AVX512BF16__
+// The same with two bfloat16 in the place of each float: two products a lane, summed in 32 bits.
+struct Pairs {
+  static Floats step(Floats sums, const float* left, Floats right) {
+    int32_t pair;
+    std::memcpy(&pair, left, sizeof pair);
+    return (Floats)_mm512_dpbf16_ps((__m512)sums, (__m512bh)_mm512_set1_epi32(pair),
+                                    (__m512bh)right);
+  }
+};
+#endif
+
+// c (+)= a b for a block of `kRows` rows and `kCols` vectors of columns, all of it in registers.
 // Element (m, k) of a lies at a[m * a_row + k * a_col]; b and c are row by row.
-template <int kRows, int kVectors>
+template <typename How, int kRows, int kCols>
 inline void multiply_block(int64_t depth, const float* a, int64_t a_row, int64_t a_col,
                            const float* b, int64_t b_row, float* c, int64_t c_row, bool add) {
-  Floats sums[kRows][kVectors];
+  Floats sums[kRows][kCols];
 #pragma GCC unroll 8
   for (int m = 0; m < kRows; ++m)
 #pragma GCC unroll 4
-    for (int n = 0; n < kVectors; ++n)
+    for (int n = 0; n < kCols; ++n)
       sums[m][n] = add ? load(c + m * c_row + n * kLanes) : Floats{};
   for (int64_t k = 0; k < depth; ++k) {
-    Floats right[kVectors];
+    Floats right[kCols];
 #pragma GCC unroll 4
-    for (int n = 0; n < kVectors; ++n) right[n] = load(b + k * b_row + n * kLanes);
+    for (int n = 0; n < kCols; ++n) right[n] = load(b + k * b_row + n * kLanes);
 #pragma GCC unroll 8
     for (int m = 0; m < kRows; ++m) {
-      const float left = a[m * a_row + k * a_col];
 #pragma GCC unroll 4
-      for (int n = 0; n < kVectors; ++n) sums[m][n] += left * right[n];
+      for (int n = 0; n < kCols; ++n)
+        sums[m][n] = How::step(sums[m][n], a + m * a_row + k * a_col, right[n]);
     }
   }
 #pragma GCC unroll 8
   for (int m = 0; m < kRows; ++m)
 #pragma GCC unroll 4
-    for (int n = 0; n < kVectors; ++n) store(c + m * c_row + n * kLanes, sums[m][n]);
+    for (int n = 0; n < kCols; ++n) store(c + m * c_row + n * kLanes, sums[m][n]);
 }
 
-template <int kVectors>
+template <typename How, int kCols>
 inline void multiply_columns(int64_t rows, int64_t depth, const float* a, int64_t a_row,
                              int64_t a_col, const float* b, int64_t b_row, float* c,
                              int64_t c_row, bool add) {
-  constexpr int kMost = kVectors == 4 ? 4 : 8;
+  constexpr int kMost = std::min(8, kRegisters / 2 / kCols);
   int64_t m = 0;
   for (; m + kMost <= rows; m += kMost)
-    multiply_block<kMost, kVectors>(depth, a + m * a_row, a_row, a_col, b, b_row, c + m * c_row,
-                                    c_row, add);
+    multiply_block<How, kMost, kCols>(depth, a + m * a_row, a_row, a_col, b, b_row,
+                                         c + m * c_row, c_row, add);
   for (; m + 2 <= rows; m += 2)
-    multiply_block<2, kVectors>(depth, a + m * a_row, a_row, a_col, b, b_row, c + m * c_row, c_row,
-                                add);
+    multiply_block<How, 2, kCols>(depth, a + m * a_row, a_row, a_col, b, b_row, c + m * c_row,
+                                     c_row, add);
   for (; m < rows; ++m)
-    multiply_block<1, kVectors>(depth, a + m * a_row, a_row, a_col, b, b_row, c + m * c_row, c_row,
-                                add);
+    multiply_block<How, 1, kCols>(depth, a + m * a_row, a_row, a_col, b, b_row, c + m * c_row,
+                                     c_row, add);
 }
 
 // c (+)= a b; `cols`, the columns of b and c, are a multiple of the lanes.
+template <typename How = Single>
 inline void multiply(int64_t rows, int64_t cols, int64_t depth, const float* a, int64_t a_row,
                      int64_t a_col, const float* b, int64_t b_row, float* c, int64_t c_row,
                      bool add) {
   int64_t n = 0;
-  for (; n + 4 * kLanes <= cols; n += 4 * kLanes)
-    multiply_columns<4>(rows, depth, a, a_row, a_col, b + n, b_row, c + n, c_row, add);
+  constexpr int kMost = kRegisters == 32 ? 4 : 2;
+  for (; n + kMost * kLanes <= cols; n += kMost * kLanes)
+    multiply_columns<How, kMost>(rows, depth, a, a_row, a_col, b + n, b_row, c + n, c_row, add);
   for (; n + 2 * kLanes <= cols; n += 2 * kLanes)
-    multiply_columns<2>(rows, depth, a, a_row, a_col, b + n, b_row, c + n, c_row, add);
+    multiply_columns<How, 2>(rows, depth, a, a_row, a_col, b + n, b_row, c + n, c_row, add);
   for (; n < cols; n += kLanes)
-    multiply_columns<1>(rows, depth, a, a_row, a_col, b + n, b_row, c + n, c_row, add);
+    multiply_columns<How, 1>(rows, depth, a, a_row, a_col, b + n, b_row, c + n, c_row, add);
 }
 
 inline int64_t up_to(int64_t number, int64_t step) { return (number + step - 1) / step * step; }
@@ -344,7 +380,8 @@ class Scratch {
  public:
   // Starts handing out memory again; all of it together is at most `count` numbers.
   void start(int64_t count) {
-    if (static_cast<int64_t>(memory_.size()) < count + kLanes) memory_.resize(count + kLanes);
+    constexpr int64_t kAlign = 64 / sizeof(float);
+    if (static_cast<int64_t>(memory_.size()) < count + kAlign) memory_.resize(count + kAlign);
     const auto address = reinterpret_cast<uintptr_t>(memory_.data());
     next_ = memory_.data() + (up_to(address, 64) - address) / sizeof(float);
   }
@@ -377,21 +414,13 @@ struct Head {
   int64_t stride;
   int64_t width;
 
-  // Copies the head's numbers of some tokens, times `scale`; zeros follow up to `padded` columns.
-  void read(int64_t tokens, float* to, int64_t padded, float scale = 1.0f) const {
+  // Copies the head's numbers of some tokens, a row each; zeros follow up to `padded` columns.
+  void read(int64_t tokens, float* to, int64_t padded) const {
     for (int64_t token = 0; token < tokens; ++token, to += padded) {
       const T* from = first + token * stride;
       int64_t at = 0;
-      for (; at + kLanes <= width; at += kLanes) store(to + at, load(from + at) * scale);
-      for (; at < padded; ++at) to[at] = at < width ? one(from[at]) * scale : 0.0f;
-    }
-  }
-
-  // The same with a token a column; zeros follow up to `padded` tokens.
-  void read_transposed(int64_t tokens, float* to, int64_t padded) const {
-    for (int64_t i = 0; i < width; ++i, to += padded) {
-      for (int64_t token = 0; token < tokens; ++token) to[token] = one(first[token * stride + i]);
-      for (int64_t token = tokens; token < padded; ++token) to[token] = 0.0f;
+      for (; at + kLanes <= width; at += kLanes) store(to + at, load(from + at));
+      for (; at < padded; ++at) to[at] = at < width ? one(from[at]) : 0.0f;
     }
   }
 
@@ -427,13 +456,59 @@ struct Texts {
   }
 };
 
-// Turns a row of scores into e to the power of each less the largest; returns the largest and the
-// sum of the powers.
+// The products of some tokens with others, all with all: of queries with keys, and of gradients
+// with values. One side is packed with a token a row, the other with a token a column.
+template <typename T>
+struct Products {
+  static void pack_rows(Head<T> head, int64_t tokens, float* to, int64_t wide) {
+    head.read(tokens, to, wide);
+  }
+  static void pack_columns(Head<T> head, int64_t tokens, float* to, int64_t padded) {
+    for (int64_t i = 0; i < head.width; ++i, to += padded) {
+      for (int64_t token = 0; token < tokens; ++token)
+        to[token] = one(head.first[token * head.stride + i]);
+      std::fill(to + tokens, to + padded, 0.0f);
+    }
+  }
+  static void multiply_packed(int64_t block, int64_t padded, int64_t width, const float* rows,
+                              int64_t wide, const float* columns, float* products) {
+    multiply(block, padded, width, rows, wide, 1, columns, padded, products, padded, false);
+  }
+};
+
+#ifdef __AVX512BF16__
+// Without a conversion, two numbers of a token side by side.
+template <>
+struct Products<const bfloat16> {
+  using T = const bfloat16;
+  static void pack_rows(Head<T> head, int64_t tokens, float* to, int64_t wide) {
+    for (int64_t token = 0; token < tokens; ++token, to += wide) {
+      std::memset(to, 0, wide * sizeof(float));
+      std::memcpy(to, head.first + token * head.stride, head.width * sizeof(T));
+    }
+  }
+  static void pack_columns(Head<T> head, int64_t tokens, float* to, int64_t padded) {
+    auto* numbers = reinterpret_cast<bfloat16*>(to);
+    std::memset(to, 0, up_to(head.width, 2) * padded * sizeof(T));
+    for (int64_t i = 0; i < head.width; ++i)
+      for (int64_t token = 0; token < tokens; ++token)
+        numbers[(i / 2 * padded + token) * 2 + i % 2] = head.first[token * head.stride + i];
+  }
+  static void multiply_packed(int64_t block, int64_t padded, int64_t width, const float* rows,
+                              int64_t wide, const float* columns, float* products) {
+    multiply<Pairs>(block, padded, up_to(width, 2) / 2, rows, wide, 1, columns, padded, products,
+                    padded, false);
+  }
+};
+#endif
+
+// Turns a row of scores, times `scaling`, into e to the power of each less the largest; returns the
+// largest and the sum of the powers.
 struct Powers {
   float most, total;
 };
 
-inline Powers raise(float* scores, int64_t keys, int64_t padded) {
+inline Powers raise(float* scores, int64_t keys, int64_t padded, float scaling) {
   std::fill(scores + keys, scores + padded, scores[0]);
   Floats most = load(scores);
   for (int64_t at = kLanes; at < padded; at += kLanes) most = larger(most, load(scores + at));
@@ -441,13 +516,13 @@ inline Powers raise(float* scores, int64_t keys, int64_t padded) {
   for (int i = 1; i < kLanes; ++i) top = std::max(top, most[i]);
   Floats total = {};
   for (int64_t at = 0; at < padded; at += kLanes) {
-    const Floats powers = exponential(load(scores + at) - top);
+    const Floats powers = exponential((load(scores + at) - top) * scaling);
     store(scores + at, powers);
     if (at + kLanes <= keys) total += powers;
   }
   float rest = 0;
   for (int64_t key = keys / kLanes * kLanes; key < keys; ++key) rest += scores[key];
-  return {top, sum(total) + rest};
+  return {top * scaling, sum(total) + rest};
 }
 
 // output = dropped(softmax(scaling * query key^T)) value; logarithms, of each query and head, is
@@ -455,6 +530,7 @@ inline Powers raise(float* scores, int64_t keys, int64_t padded) {
 template <typename T>
 void attention_forward(const T* query, const T* key, const T* value, T* output, float* logarithms,
                        Texts texts, Noise noise, float scaling, float keep_scale) {
+  using Dot = Products<const T>;
   const int64_t wide = up_to(texts.width, kLanes), longest = texts.most_keys();
 #pragma omp parallel for schedule(dynamic)
   for (int64_t item = 0; item < texts.items(); ++item) {
@@ -466,24 +542,23 @@ void attention_forward(const T* query, const T* key, const T* value, T* output, 
     float* queries = scratch.take(kQueryBlock * wide);
     float* result = scratch.take(kQueryBlock * wide);
     float* weights = scratch.take(kQueryBlock * padded);
-    texts.head(key, span[2], head).read_transposed(keys, key_columns, padded);
+    Dot::pack_columns(texts.head(key, span[2], head), keys, key_columns, padded);
     texts.head(value, span[2], head).read(keys, values, wide);
     for (int64_t first = 0; first < span[1]; first += kQueryBlock) {
       const int64_t block = std::min<int64_t>(kQueryBlock, span[1] - first);
       const int64_t token = span[0] + first;
-      texts.head(query, token, head).read(block, queries, wide, scaling);
-      multiply(block, padded, texts.width, queries, wide, 1, key_columns, padded, weights, padded,
-               false);
+      Dot::pack_rows(texts.head(query, token, head), block, queries, wide);
+      Dot::multiply_packed(block, padded, texts.width, queries, wide, key_columns, weights);
       float inverse[kQueryBlock];
       for (int64_t i = 0; i < block; ++i) {
         const int64_t row = (token + i) * texts.heads + head;
-        const Powers powers = raise(weights + i * padded, keys, padded);
+        const Powers powers = raise(weights + i * padded, keys, padded, scaling);
         logarithms[row] = powers.most + std::log(powers.total);
         inverse[i] = keep_scale / powers.total;
         for (int64_t column = 0; column < padded; column += kDraw) {
-          Ints kept[2];
+          Ints kept[kVectors];
           noise.draw(row, column, kept);
-          for (int j = 0; j < 2; ++j) {
+          for (int j = 0; j < kVectors; ++j) {
             float* at = weights + i * padded + column + j * kLanes;
             store(at, where(kept[j], load(at)));
           }
@@ -503,12 +578,13 @@ template <typename T>
 void attention_backward(const T* gradient, const T* query, const T* key, const T* value,
                         const float* logarithms, T* by_query, T* by_key, T* by_value, Texts texts,
                         Noise noise, float scaling, float keep_scale) {
+  using Dot = Products<const T>;
   const int64_t wide = up_to(texts.width, kLanes), longest = texts.most_keys();
 #pragma omp parallel for schedule(dynamic)
   for (int64_t item = 0; item < texts.items(); ++item) {
     const int64_t* span = texts.spans + 4 * (item / texts.heads);
     const int64_t head = item % texts.heads, keys = span[3], padded = up_to(keys, kDraw);
-    scratch.start(5 * longest * wide + kQueryBlock * (3 * wide + 2 * longest));
+    scratch.start(5 * longest * wide + kQueryBlock * (4 * wide + 2 * longest));
     float* key_columns = scratch.take(padded * wide);
     float* value_columns = scratch.take(padded * wide);
     float* key_rows = scratch.take(padded * wide);
@@ -516,34 +592,35 @@ void attention_backward(const T* gradient, const T* query, const T* key, const T
     float* value_sums = scratch.take(padded * wide);
     float* queries = scratch.take(kQueryBlock * wide);
     float* arriving = scratch.take(kQueryBlock * wide);
+    float* packed = scratch.take(kQueryBlock * wide);
     float* result = scratch.take(kQueryBlock * wide);
     float* weights = scratch.take(kQueryBlock * padded);
     float* changes = scratch.take(kQueryBlock * padded);
-    texts.head(key, span[2], head).read_transposed(keys, key_columns, padded);
-    texts.head(value, span[2], head).read_transposed(keys, value_columns, padded);
+    Dot::pack_columns(texts.head(key, span[2], head), keys, key_columns, padded);
+    Dot::pack_columns(texts.head(value, span[2], head), keys, value_columns, padded);
     texts.head(key, span[2], head).read(keys, key_rows, wide);
     std::fill(key_sums, key_sums + padded * wide, 0.0f);
     std::fill(value_sums, value_sums + padded * wide, 0.0f);
     for (int64_t first = 0; first < span[1]; first += kQueryBlock) {
       const int64_t block = std::min<int64_t>(kQueryBlock, span[1] - first);
       const int64_t token = span[0] + first;
-      texts.head(query, token, head).read(block, queries, wide, scaling);
+      texts.head(query, token, head).read(block, queries, wide);
       texts.head(gradient, token, head).read(block, arriving, wide);
-      multiply(block, padded, texts.width, queries, wide, 1, key_columns, padded, weights, padded,
-               false);
-      multiply(block, padded, texts.width, arriving, wide, 1, value_columns, padded, changes,
-               padded, false);
+      Dot::pack_rows(texts.head(query, token, head), block, packed, wide);
+      Dot::multiply_packed(block, padded, texts.width, packed, wide, key_columns, weights);
+      Dot::pack_rows(texts.head(gradient, token, head), block, packed, wide);
+      Dot::multiply_packed(block, padded, texts.width, packed, wide, value_columns, changes);
       for (int64_t i = 0; i < block; ++i) {
         const int64_t row = (token + i) * texts.heads + head;
         // The mean of the changes, weighted by the weights: both are at hand for all keys.
         Floats products = {};
         for (int64_t column = 0; column < padded; column += kDraw) {
-          Ints kept[2];
+          Ints kept[kVectors];
           noise.draw(row, column, kept);
-          for (int j = 0; j < 2; ++j) {
+          for (int j = 0; j < kVectors; ++j) {
             float* at = weights + i * padded + column + j * kLanes;
             float* change = changes + i * padded + column + j * kLanes;
-            const Floats weight = exponential(load(at) - logarithms[row]);
+            const Floats weight = exponential(load(at) * scaling - logarithms[row]);
             const Floats arrives = where(kept[j], load(change)) * keep_scale;
             products += weight * arrives;
             store(change, arrives);
@@ -564,8 +641,7 @@ void attention_backward(const T* gradient, const T* query, const T* key, const T
       multiply(block, wide, keys, changes, padded, 1, key_rows, wide, result, wide, false);
       texts.head(by_query, token, head).write(block, result, wide, scaling);
     }
-    // The queries were scaled already.
-    texts.head(by_key, span[2], head).write(keys, key_sums, wide, 1.0f);
+    texts.head(by_key, span[2], head).write(keys, key_sums, wide, scaling);
     texts.head(by_value, span[2], head).write(keys, value_sums, wide, keep_scale);
   }
 }
