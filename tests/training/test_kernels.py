@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -302,9 +302,9 @@ def test_a_tensor_with_gaps_is_refused(library: ctypes.CDLL) -> None:
 @pytest.fixture
 def nothing_compiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[], ctypes.CDLL]]:
+) -> Callable[[], ctypes.CDLL]:
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
-    yield load_kernels.__wrapped__
+    return load_kernels.__wrapped__
 
 
 def test_kernels_are_compiled_once(
