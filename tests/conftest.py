@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
 import os
 import random
@@ -57,6 +58,29 @@ def bare_model(tmp_path: Path) -> Path:
     return write_bare_model(tmp_path / "bare-model")
 
 
+TINY_CONFIGS: dict[str, dict[str, Any]] = {
+    "bert": {},
+    "roberta": {},
+    "distilbert": {"hidden_dim": 128},
+    # As DeBERTa-v3 is published: distances in buckets, and no positions otherwise.
+    "deberta-v2": {
+        "type_vocab_size": 0,
+        "relative_attention": True,
+        "position_buckets": 8,
+        "max_relative_positions": -1,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_biased_input": False,
+    },
+    # One layer sees all, the other a window that is shorter than most texts.
+    "modernbert": {"local_attention": 8, "global_attn_every_n_layers": 2, "attention_dropout": 0.1},
+    # As published: without a padding id, fewer keys than queries.
+    "llama": {"num_key_value_heads": 2, "pad_token_id": None, "eos_token_id": 3},
+}
+"""What each supported model type's tiny model has of its own."""
+
+
 def write_tiny_model(folder: Path, kind: str = "bert") -> Path:
     """Write a random two-layer classifier of this model type, with its tokenizer."""
     import torch
@@ -64,16 +88,16 @@ def write_tiny_model(folder: Path, kind: str = "bert") -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = write_tokenizer(folder)
-    config = AutoConfig.for_model(
-        kind,
-        vocab_size=vocabulary,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=128,
-        max_position_embeddings=66,
-        pad_token_id=0,
-    )
+    shared = {
+        "vocab_size": vocabulary,
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 66,
+        "pad_token_id": 0,
+        **({} if kind == "distilbert" else {"intermediate_size": 128}),
+    }
+    config = AutoConfig.for_model(kind, **{**shared, **TINY_CONFIGS[kind]})
     torch.manual_seed(0)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
     return folder
@@ -89,6 +113,17 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random two-layer RoBERTa."""
     return write_tiny_model(tmp_path_factory.mktemp("tiny-roberta"), "roberta")
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that gives a folder with a random two-layer model of a model type."""
+
+    @functools.cache
+    def tiny(kind: str) -> Path:
+        return write_tiny_model(tmp_path_factory.mktemp(f"tiny-{kind}"), kind)
+
+    return tiny
 
 
 def review_rows(count: int, seed: int) -> list[tuple[str, int]]:

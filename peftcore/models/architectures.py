@@ -6,10 +6,12 @@ Imports no torch: an architecture that is not supported is refused before a mode
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from peftcore.accelerations import FIRST_TOKEN, PADDING_FREE
 from peftcore.errors import UsageError
+from peftcore.methods import Adapter, Method
 
 
 @dataclass(frozen=True)
@@ -17,17 +19,28 @@ class Architecture:
     """Module names of one family of classifiers in transformers.
 
     Attributes:
-        parts: the name, within a layer, of the projections that methods target.
-        head: modules that form the classification head: fresh, trained by every method.
+        parts: the name, within a layer, of the projections that methods target; several share a
+            name where the architecture computes them as one.
+        head: modules that form the classification head: trained by every method.
         full_precision: modules besides the head that are never quantised.
+        positions: how many positions a configuration has that doesn't tell.
         positions_after_padding: whether the first position follows the padding id's, which leaves
             fewer positions for tokens.
+        queries_as_multiplied: whether attention fails unless queries come in the number format of
+            the products, which a 4-bit layer gives in that of its input.
+        targets: by the name of peft's configuration class, the options that choose an adapter's
+            targets where the method leaves that to peft; ``None`` where peft itself knows.
+        obstacles: why accelerations can't be used on it, by their names, in words.
     """
 
     parts: Mapping[str, str]
     head: tuple[str, ...] = ("classifier",)
     full_precision: tuple[str, ...] = ()
+    positions: int = 512
     positions_after_padding: bool = False
+    queries_as_multiplied: bool = False
+    targets: Mapping[str, Mapping[str, tuple[str, ...]]] | None = None
+    obstacles: Mapping[str, str] = field(default_factory=dict)
 
     def longest_text(self, config: Mapping[str, Any]) -> int:
         """Return how many tokens, special ones included, a backbone can take.
@@ -35,10 +48,48 @@ class Architecture:
         Args:
             config: its configuration; transformers leaves out what has its default.
         """
-        positions = int(config.get("max_position_embeddings", 512))
+        positions = int(config.get("max_position_embeddings", self.positions))
         if self.positions_after_padding:
             positions -= int(config.get("pad_token_id", 1)) + 1
         return positions
+
+    def require(self, method: Method) -> None:
+        """Check that a method's adapter has modules to be attached to.
+
+        Raises:
+            UsageError: it targets a part that these models lack, or leaves its targets to a default
+                that there is none of.
+        """
+        if method.adapter is not None:
+            self.target_options(method.adapter, name=method.name)
+
+    def target_options(self, adapter: Adapter, *, name: str) -> dict[str, list[str]]:
+        """Return the options of peft's configuration that choose an adapter's targets.
+
+        Args:
+            adapter: what to attach.
+            name: the method's, for the message.
+
+        Raises:
+            UsageError: see :meth:`require`.
+        """
+        if adapter.targets is not None:
+            missing = [part for part in adapter.targets if part not in self.parts]
+            if missing:
+                raise UsageError(
+                    f"{name} can't be attached to this architecture: it targets "
+                    f"{', '.join(missing)}, and its layers have {', '.join(self.parts)}"
+                )
+            modules = dict.fromkeys(self.parts[part] for part in adapter.targets)
+            return {"target_modules": list(modules)}
+        if self.targets is None:
+            return {}
+        if adapter.config not in self.targets:
+            raise UsageError(
+                f"{name} can't be attached to this architecture: it names no targets, and neither "
+                f"peft nor peftcore declares any for a {adapter.config} here"
+            )
+        return {option: list(names) for option, names in self.targets[adapter.config].items()}
 
 
 _BERT_PARTS = {
@@ -52,6 +103,67 @@ _ARCHITECTURES = {
     # BERT's pooler is pretrained and stays frozen with the backbone, as in peft's own examples.
     "bert": Architecture(parts=_BERT_PARTS, full_precision=("pooler",)),
     "roberta": Architecture(parts=_BERT_PARTS, positions_after_padding=True),
+    "distilbert": Architecture(
+        parts={"query": "q_lin", "key": "k_lin", "value": "v_lin", "output": "out_lin"},
+        head=("pre_classifier", "classifier"),
+        # As peft has it for BERT: keys, values, and what enters both output projections.
+        targets={
+            "IA3Config": {
+                "target_modules": ("k_lin", "v_lin", "out_lin", "lin2"),
+                "feedforward_modules": ("out_lin", "lin2"),
+            }
+        },
+    ),
+    # Of DeBERTa v2 and v3; unlike BERT's, the pooler comes with no pretraining.
+    "deberta-v2": Architecture(
+        parts={
+            "query": "query_proj",
+            "key": "key_proj",
+            "value": "value_proj",
+            "output": "attention.output.dense",
+        },
+        head=("pooler", "classifier"),
+        # It masks the products with the lowest number of the queries' format.
+        queries_as_multiplied=True,
+        obstacles={
+            PADDING_FREE.name: "DeBERTa's attention counts distances along a whole row, so that "
+            "each text needs a row of its own",
+            FIRST_TOKEN.name: "DeBERTa's attention compares as many queries as keys",
+        },
+    ),
+    "modernbert": Architecture(
+        # One projection gives queries, keys and values: an adapter of any of them is of all three.
+        parts={
+            "query": "attn.Wqkv",
+            "key": "attn.Wqkv",
+            "value": "attn.Wqkv",
+            "output": "attn.Wo",
+        },
+        # Its dense layer was pretrained to tell masked words, which is another task.
+        head=("head", "classifier"),
+        positions=8192,
+        # As peft has it for a Llama, whose gated MLP it shares.
+        targets={
+            "IA3Config": {
+                "target_modules": ("attn.Wqkv", "mlp.Wo"),
+                "feedforward_modules": ("mlp.Wo",),
+            }
+        },
+        obstacles={
+            PADDING_FREE.name: "ModernBERT's attention finds its windows along a whole row, so "
+            "that each text needs a row of its own",
+            FIRST_TOKEN.name: "ModernBERT projects queries, keys and values as one",
+        },
+    ),
+    "llama": Architecture(
+        parts={"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "o_proj"},
+        head=("score",),
+        positions=2048,
+        obstacles={
+            PADDING_FREE.name: "a Llama's head finds the end of a text by the padding after it",
+            FIRST_TOKEN.name: "a Llama's head reads the last token of a text, not its first",
+        },
+    ),
 }
 
 

@@ -111,12 +111,14 @@ def attach(
         # Its default, checkpointing, would trade time for memory: not the same trial.
         model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         _settle_biases(model)
-    targets = _targets(adapter, architecture)
+    targets = architecture.target_options(adapter, name=method.name)
     intended = None
-    if targets is not None:
-        intended = tuple(name for part in targets for name in _modules_named(model, part))
+    if targets:
+        intended = tuple(
+            name for part in targets["target_modules"] for name in _modules_named(model, part)
+        )
     transformers.set_seed(seed)
-    attached = peft.get_peft_model(model, _peft_config(adapter, targets))
+    attached = peft.get_peft_model(model, _peft_config(adapter, targets, architecture.head))
     return Classifier(attached, method, architecture, intended)
 
 
@@ -135,19 +137,16 @@ def _settle_biases(model: nn.Module) -> None:
             module.bias.data = module.bias.data.to(module.compute_dtype)
 
 
-def _targets(adapter: Adapter, architecture: Architecture) -> list[str] | None:
-    if adapter.targets is None:
-        return None
-    return [architecture.parts[part] for part in adapter.targets]
-
-
-def _peft_config(adapter: Adapter, targets: list[str] | None) -> peft.PeftConfig:
-    options = dict(adapter.options)
-    if targets is not None:
-        options["target_modules"] = targets
-    config: peft.PeftConfig = getattr(peft, adapter.config)(
-        task_type=peft.TaskType.SEQ_CLS, **options
-    )
+def _peft_config(
+    adapter: Adapter, targets: Mapping[str, list[str]], head: tuple[str, ...]
+) -> peft.PeftConfig:
+    options = {**adapter.options, **targets}
+    kind = getattr(peft, adapter.config)
+    # peft itself trains modules called so; a configuration that saves none has no such option.
+    beyond = [name for name in head if name not in ("classifier", "score")]
+    if beyond and "modules_to_save" in kind.__dataclass_fields__:
+        options["modules_to_save"] = beyond
+    config: peft.PeftConfig = kind(task_type=peft.TaskType.SEQ_CLS, **options)
     return config
 
 

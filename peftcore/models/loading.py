@@ -48,12 +48,28 @@ def classifier_config(source: Source, *, labels: int, dropout: float | None) -> 
     content.pop("auto_map", None)
     config = AutoConfig.for_model(content.pop("model_type"), **content)
     config.num_labels = labels
+    config.pad_token_id = _padding_id(config)
+    if hasattr(config, "use_cache"):
+        # A decoder would keep each layer's keys and values for tokens that are never generated.
+        config.use_cache = False
     if dropout is not None:
         for name, value in list(vars(config).items()):
             is_probability = value is None or isinstance(value, int | float)
             if "dropout" in name and is_probability and not isinstance(value, bool):
                 setattr(config, name, dropout)
     return config
+
+
+def _padding_id(config: PretrainedConfig) -> int:
+    """Return the id that fills shorter rows; a decoder's configuration often names none.
+
+    Then it is that of the end of a text, as is usual: it stands within no text, and a decoder's
+    head reads the last token that is not padding.
+    """
+    end = config.eos_token_id
+    ends = end if isinstance(end, list) else [end]
+    known = (i for i in (config.pad_token_id, *ends) if i is not None)
+    return int(next(known, 0))
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
@@ -105,8 +121,8 @@ def load_classifier(
         device: where the model goes.
     """
     options: dict[str, Any] = {}
+    architecture = architecture_of(config.model_type)
     if quantisation is not None:
-        architecture = architecture_of(config.model_type)
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type=quantisation.data_type,
@@ -129,7 +145,17 @@ def load_classifier(
     _keep_training_kernels(model)
     if quantisation is not None:
         own_storage(model)
+    if quantisation is not None and architecture.queries_as_multiplied:
+        for name, module in model.named_modules():
+            if name.endswith(f".{architecture.parts['query']}"):
+                module.register_forward_hook(_as_multiplied)
     return model
+
+
+def _as_multiplied(_: nn.Module, __: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+    """Return what a layer gives in the number format that autocast would multiply it in."""
+    kind = output.device.type
+    return output.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else output
 
 
 def own_storage(model: nn.Module) -> None:

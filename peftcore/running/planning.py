@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from peftcore.data.sources import locate_data
@@ -118,7 +119,7 @@ def plan(selection: Selection) -> list[Trial]:
         selection.weights,
         where="backbone" if selection.model is None else f"{selection.prefix}model",
     )
-    _require_positions(backbone, task.max_length)
+    _require_fit(backbone, task.max_length, methods)
     trials = []
     for method in methods:
         declared = scenario.learning_rate(method)
@@ -148,10 +149,13 @@ def plan(selection: Selection) -> list[Trial]:
     return trials
 
 
-def _require_positions(backbone: Source, max_length: int) -> None:
-    """Check that a backbone can take texts of this many tokens."""
+def _require_fit(backbone: Source, max_length: int, methods: Iterable[Method]) -> None:
+    """Check that a backbone can take texts of this many tokens, and each method's adapter."""
     config = read_config(backbone)
-    longest = architecture_of(config["model_type"]).longest_text(config)
+    architecture = architecture_of(config["model_type"])
+    for method in methods:
+        architecture.require(method)
+    longest = architecture.longest_text(config)
     if max_length > longest:
         raise UsageError(
             f"max_length={max_length} is more than the {longest} tokens that {backbone.name} can "

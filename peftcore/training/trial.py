@@ -143,7 +143,7 @@ def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialRes
                     tokenizer,
                     max_length=task.max_length,
                     vocabulary=config.vocab_size,
-                    pad_id=config.pad_token_id or 0,
+                    pad_id=config.pad_token_id,
                 )
                 for examples in (sample.train, sample.test)
             )

@@ -1,0 +1,151 @@
+"""What is declared of each architecture, against transformers' and peft's own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from peft.utils import constants
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from peftcore.errors import UsageError
+from peftcore.methods import METHODS, Adapter, Method, Trains, find_method
+from peftcore.models.architectures import architecture_of
+from peftcore.models.attach import Classifier, attach
+from peftcore.models.backbones import locate_backbone
+from peftcore.models.checks import check_head, check_targets
+from peftcore.models.loading import classifier_config
+from peftcore.running.planning import Selection, plan
+from peftcore.trials import Weights
+from tests.conftest import TINY_CONFIGS, write_bare_model
+
+TinyModels = Callable[[str], Path]
+ADAPTED = {
+    ("distilbert", "lora"): "q_lin, v_lin",
+    ("distilbert", "qlora"): "k_lin, q_lin, v_lin",
+    ("distilbert", "ia3"): "lin2, k_lin, out_lin, v_lin",
+    ("deberta-v2", "lora"): "query_proj, value_proj",
+    ("deberta-v2", "qlora"): "key_proj, query_proj, value_proj",
+    ("deberta-v2", "ia3"): "key_proj, value_proj, attention.output.dense, output.dense",
+    ("modernbert", "lora"): "Wqkv",
+    ("modernbert", "qlora"): "Wqkv",
+    ("modernbert", "ia3"): "Wqkv, mlp.Wo",
+    ("llama", "lora"): "q_proj, v_proj",
+    ("llama", "qlora"): "k_proj, q_proj, v_proj",
+    ("llama", "ia3"): "down_proj, k_proj, v_proj",
+}
+
+
+def attached(folder: Path, slug: str) -> Classifier:
+    source = locate_backbone(str(folder), Weights.PRETRAINED)
+    config = classifier_config(source, labels=2, dropout=None)
+    model = AutoModelForSequenceClassification.from_config(config)
+    method = dataclasses.replace(find_method(slug), quantisation=None)
+    return attach(model, method, seed=0, dropout=None)
+
+
+@pytest.mark.parametrize(("kind", "slug"), ADAPTED)
+def test_the_modules_that_carry_an_adapter(tiny_models: TinyModels, kind: str, slug: str) -> None:
+    classifier = attached(tiny_models(kind), slug)
+    check_head(classifier)
+    check_targets(classifier)
+    endings = ADAPTED[kind, slug].split(", ")
+    first_layer = [n for n in classifier.adapted_modules() if ".0." in n]
+    assert len(first_layer) == len(endings)
+    assert all(any(name.endswith(f".{end}") for name in first_layer) for end in endings)
+
+
+@pytest.mark.parametrize("kind", TINY_CONFIGS)
+def test_lora_and_ia3_target_what_peft_would(kind: str) -> None:
+    """peft knows no default for DistilBERT and ModernBERT; those, and only those, are declared."""
+    architecture = architecture_of(kind)
+    lora, ia3 = (find_method(slug).adapter for slug in ("lora", "ia3"))
+    assert lora is not None
+    assert ia3 is not None
+    by_peft = constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(kind)
+    if by_peft is not None:
+        assert architecture.target_options(lora, name="LoRA") == {"target_modules": by_peft}
+    known = kind in constants.TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING
+    assert (architecture.target_options(ia3, name="IA3") == {}) is known
+
+
+@pytest.mark.parametrize("kind", TINY_CONFIGS)
+def test_the_head_is_all_that_pretraining_leaves_out(tiny_models: TinyModels, kind: str) -> None:
+    """Outside the backbone there is nothing but the head and what is kept in full precision."""
+    model = attached(tiny_models(kind), "full").model
+    outside = {
+        name
+        for name, child in model.named_children()
+        if name != model.base_model_prefix and any(True for _ in child.parameters())
+    }
+    assert outside == set(architecture_of(kind).head)
+
+
+@pytest.mark.parametrize("kind", TINY_CONFIGS)
+def test_positions_that_a_configuration_does_not_tell_are_transformers_default(kind: str) -> None:
+    if kind != "roberta":  # Its published configurations all tell.
+        default = AutoConfig.for_model(kind).max_position_embeddings
+        assert architecture_of(kind).longest_text({}) == default
+
+
+def test_a_method_that_fits_no_part_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    architecture = architecture_of("modernbert")
+    config = {"model_type": "modernbert"}
+
+    def method(adapter: Adapter) -> Method:
+        return Method(
+            slug="new", name="New", summary="", paper=None, trains=Trains.ADAPTER, adapter=adapter
+        )
+
+    beyond = method(Adapter(config="LoraConfig", targets=("query", "gate")))
+    with pytest.raises(UsageError, match=r"New can't be attached .* targets gate, .* query, key"):
+        architecture.require(beyond)
+    undeclared = method(Adapter(config="VeraConfig"))
+    with pytest.raises(UsageError, match="names no targets, and neither peft nor peftcore"):
+        architecture.require(undeclared)
+    folder = write_bare_model(tmp_path / "model", **config)
+    monkeypatch.setattr("peftcore.running.planning.find_method", lambda *_, **__: undeclared)
+    with pytest.raises(UsageError, match="New can't be attached"):
+        plan(Selection(methods=("new",), model=str(folder)))
+    for declared in METHODS:
+        architecture.require(declared)
+
+
+@pytest.mark.parametrize(
+    ("pad", "end", "expected"), [(None, 7, 7), (None, [5, 7], 5), (None, None, 0), (4, 7, 4)]
+)
+def test_a_decoder_without_a_padding_id_takes_that_of_the_end(
+    tmp_path: Path, pad: int | None, end: int | list[int] | None, expected: int
+) -> None:
+    folder = write_bare_model(
+        tmp_path / "model",
+        model_type="llama",
+        vocab_size=9,
+        hidden_size=8,
+        num_attention_heads=2,
+        pad_token_id=pad,
+        eos_token_id=end,
+    )
+    source = locate_backbone(str(folder), Weights.PRETRAINED)
+    config = classifier_config(source, labels=2, dropout=None)
+    assert config.pad_token_id == expected
+    assert config.use_cache is False
+
+
+def test_a_decoder_reads_the_last_token_whatever_padding_follows(tiny_models: TinyModels) -> None:
+    model = attached(tiny_models("llama"), "full").model.eval()
+    pad = int(model.config.pad_token_id)  # type: ignore[union-attr, arg-type]
+    text = [2, 6, 7, 9]
+    ids = torch.tensor([[*text, pad, pad], [2, 6, 7, 9, 11, 12]])
+    mask = (ids != pad).long()
+    with torch.no_grad():
+        alone = model(input_ids=torch.tensor([text])).logits
+        padded = model(input_ids=ids, attention_mask=mask).logits
+        other = model(input_ids=torch.tensor([[2, 6, 7, 10]])).logits
+    torch.testing.assert_close(padded[:1], alone)
+    assert not torch.allclose(other, alone)
