@@ -238,7 +238,13 @@ def _obstacles(classifier: Classifier, recipe: Recipe, device: torch.device) -> 
     if device.type != "cpu":
         found[CHEAP_DROPOUT] = "a GPU draws its random numbers faster than it can use them"
         found[COMPILED_KERNELS] = found[BF16_GRADIENTS] = "for processors only"
-    return {acceleration.name: why for acceleration, why in found.items()}
+    elif not any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()):
+        found[CHEAP_DROPOUT] = "the model has no dropout modules that drop anything"
+    named = {acceleration.name: why for acceleration, why in found.items()}
+    if device.type == "cpu":
+        # What an architecture is like says more than that it isn't BERT's.
+        named.update(classifier.architecture.obstacles)
+    return named
 
 
 def _token_embedding(model: nn.Module) -> nn.Embedding:
