@@ -33,9 +33,13 @@ class Tokenised:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def lengths(self) -> list[int]:
+        """Return how many tokens each text has."""
+        return [len(row) for row in self.ids]
+
     def tokens(self) -> int:
         """Return how many tokens the texts have together."""
-        return sum(map(len, self.ids))
+        return sum(self.lengths())
 
 
 def tokenise(

@@ -53,7 +53,7 @@ class PhaseCost:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """The raw numbers of one trial; ratios and percentages are derived, never stored.
+    """The numbers of one trial: raw ones, and of its speed the ratios that other tools ask for.
 
     Attributes:
         accuracy: share of test examples that are right after the last epoch.
@@ -76,6 +76,13 @@ class Measurement:
         evaluated_examples: how many examples accuracy is a share of.
         majority_share: share of the most frequent label among them.
         train_tokens: tokens read in training, padding left out.
+        tokens_per_second: of those, over the train phase.
+        model_flops: what forward and backward of the plain model need for those tokens
+            (:mod:`peftcore.measuring.flops`).
+        model_flops_per_second: of those, over the train phase.
+        matmul_flops_per_second: the rate of a single matrix product of the backbone's size in the
+            recipe's precision, measured in the trial's process after training.
+        utilisation: the former rate as a share of the latter.
         phases: what each phase took, by its name.
         checks: ``{"name", "detail"}`` of each check that was made and passed.
         accelerations: by its name, ``"on"`` or why it was not.
@@ -100,6 +107,11 @@ class Measurement:
     evaluated_examples: int | None = None
     majority_share: float | None = None
     train_tokens: int | None = None
+    tokens_per_second: float | None = None
+    model_flops: int | None = None
+    model_flops_per_second: float | None = None
+    matmul_flops_per_second: float | None = None
+    utilisation: float | None = None
     phases: dict[str, PhaseCost] = field(default_factory=dict)
     checks: list[dict[str, str]] = field(default_factory=list)
     accelerations: dict[str, str] = field(default_factory=dict)

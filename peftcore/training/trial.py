@@ -16,10 +16,12 @@ from torch.nn.functional import cross_entropy
 from peftcore.accelerations import SORTED_EVALUATION
 from peftcore.data.batches import Tokenised, tokenise
 from peftcore.data.examples import Examples, Sample
+from peftcore.measuring.flops import ModelFlops, count_flops
+from peftcore.measuring.matmul import matmul_rate
 from peftcore.measuring.memory import ResidentMemory, memory_meter, process_bytes
 from peftcore.measuring.phases import Phases, seconds_since_start
 from peftcore.methods import Trains
-from peftcore.models.attach import attach, count_parameters
+from peftcore.models.attach import Classifier, attach, count_parameters
 from peftcore.models.checks import (
     WeightWatch,
     check_head,
@@ -28,6 +30,7 @@ from peftcore.models.checks import (
     check_targets,
 )
 from peftcore.models.loading import (
+    DTYPES,
     classifier_config,
     load_classifier,
     load_tokenizer,
@@ -35,7 +38,7 @@ from peftcore.models.loading import (
 )
 from peftcore.models.saving import load_trained, save_trained
 from peftcore.scenarios import Recipe
-from peftcore.training.accelerating import Accelerated, accelerated, plain
+from peftcore.training.accelerating import Accelerated, accelerated, autocast, plain
 from peftcore.training.evaluating import Evaluator, probe
 from peftcore.training.observing import Observer
 from peftcore.trials import Engine, Trial
@@ -112,10 +115,8 @@ def _run_bag_of_words(trial: Trial, sample: Sample, observe: Observer) -> TrialR
 
 def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialResult:
     device = pick_device()
-    phases = Phases(
-        memory_meter(device),
-        synchronise=torch.cuda.synchronize if device.type == "cuda" else lambda: None,
-    )
+    synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    phases = Phases(memory_meter(device), synchronise)
     recipe, task, method = trial.recipe, trial.task, trial.method
     config = classifier_config(trial.backbone, labels=task.labels, dropout=recipe.dropout)
 
@@ -176,8 +177,19 @@ def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialRes
             driver_bytes = process_bytes(device)
             accelerated_logits = probe(classifier.model, evaluator.feed, running.logits)
         observe({"phase": "save"})
+        with phases.measure("matmul rate"):
+            rate = matmul_rate(
+                round(recipe.batch_size * train.tokens() / len(train)),
+                config.hidden_size,
+                dtype=DTYPES[recipe.precision],
+                device=device,
+                synchronise=synchronise,
+            )
         with phases.measure("check"):
             checks += watch.check()
+            flops = _count_flops(classifier, device, recipe).training(
+                train.lengths(), epochs=recipe.epochs, batch_size=recipe.batch_size
+            )
         counts = count_parameters(classifier)
         logits = probe_plainly(classifier.model)
         checks.append(check_pass(logits, accelerated_logits, recipe.precision))
@@ -199,10 +211,12 @@ def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialRes
         "adapter_file_bytes": file_bytes,
         "losses": [[step, loss] for step, loss in enumerate(log.losses, start=1)],
         "epoch_accuracies": [[epoch, a] for epoch, a in enumerate(log.epoch_accuracies, start=1)],
-        "train_tokens": recipe.epochs * train.tokens(),
         "checks": checks,
         "accelerations": running.describe(),
         **_costs(phases, evaluations=recipe.epochs),
+        **_utilisation(
+            phases, tokens=recipe.epochs * train.tokens(), model_flops=flops, matmul_rate=rate
+        ),
         **_about_the_test_set(sample.test),
     }
     return TrialResult(measurement, log.predictions, list(test.labels))
@@ -237,6 +251,29 @@ def _costs(phases: Phases, *, evaluations: int) -> dict[str, Any]:
             }
             for name, tally in phases.items()
         },
+    }
+
+
+def _count_flops(classifier: Classifier, device: torch.device, recipe: Recipe) -> ModelFlops:
+    def forward(ids: torch.Tensor) -> object:
+        with autocast(device, recipe.precision):
+            return classifier.model(input_ids=ids)
+
+    return count_flops(classifier.model, classifier.architecture, forward)
+
+
+def _utilisation(
+    phases: Phases, *, tokens: int, model_flops: int, matmul_rate: float
+) -> dict[str, Any]:
+    """Return how much was trained on a second, as keys of the measurement."""
+    per_second = model_flops / phases["train"].seconds
+    return {
+        "train_tokens": tokens,
+        "tokens_per_second": tokens / phases["train"].seconds,
+        "model_flops": model_flops,
+        "model_flops_per_second": per_second,
+        "matmul_flops_per_second": matmul_rate,
+        "utilisation": per_second / matmul_rate,
     }
 
 

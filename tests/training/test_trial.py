@@ -44,6 +44,8 @@ def test_every_method_leaves_a_whole_measurement(make_trial: MakeTrial, method: 
     if method.slug == "bow":
         assert measured.losses == []
         assert measured.step_seconds is None
+        assert measured.model_flops is None
+        assert measured.utilisation is None
         return
     assert [step for step, _ in measured.losses] == list(range(1, 13))
     assert [epoch for epoch, _ in measured.epoch_accuracies] == [1, 2]
@@ -57,9 +59,49 @@ def test_every_method_leaves_a_whole_measurement(make_trial: MakeTrial, method: 
     assert (measured.adapter_file_bytes or 0) >= 4 * measured.trainable_parameters
     names = [check["name"] for check in measured.checks]
     assert names == ["targets", "head", "frozen weights", "trained weights", "pass", "reload"]
-    order = ["load", "attach", "check", "warm up", "train", "evaluate", "save", "reload"]
-    assert list(measured.phases) == order
+    before = ["load", "attach", "check", "warm up", "train", "evaluate"]
+    assert list(measured.phases) == [*before, "matmul rate", "save", "reload"]
     assert measured.phases["train"].seconds == measured.train_seconds
+
+
+def tiny_lora_flops(lengths: list[int]) -> int:
+    """An epoch of LoRA on the tiny BERT, written out: two layers of width 64, rank 16."""
+    per_token = per_pair = 0
+    for below in (0, 1):  # Below the first layer nothing is trained.
+        square = 64 * 64
+        per_token += 2 * square * (3 * (1 + below) + 2)  # query, key, value; attention's output
+        per_token += 2 * 2 * 64 * 128 * 2  # both of the feed-forward network
+        thin = 64 * 16
+        per_token += 2 * 2 * thin * (2 + below) + 2 * 2 * thin * 3  # of query and value, A and B
+        per_pair += 2 * 64 * (2 + below) + 2 * 64 * 3  # scores; context
+    pooler_and_head = 2 * 64 * 64 * 2 + 2 * 64 * 2 * 3
+    squares = sum(length * length for length in lengths)
+    return per_token * sum(lengths) + per_pair * squares + pooler_and_head * len(lengths)
+
+
+@pytest.mark.parametrize("engine", list(Engine))
+def test_either_engine_tells_how_well_it_used_the_machine(
+    make_trial: MakeTrial, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is needed is the same for both, and is told of the real tokens alone."""
+    asked: list[tuple[Any, ...]] = []
+
+    def rate(rows: int, width: int, *, dtype: torch.dtype, **_: Any) -> float:
+        asked.append((rows, width, dtype))
+        return 5e9
+
+    monkeypatch.setattr(trials, "matmul_rate", rate)
+    trial = make_trial("lora", epochs=2, engine=engine, train_examples=20)
+    told = Measurement.from_json(run(trial).measurement)
+    words = [len(text.split()) + 2 for text in sample_of(trial).train.texts]
+    assert told.train_tokens == 2 * sum(words)
+    assert asked == [(round(8 * sum(words) / 20), 64, torch.float32)]
+    assert told.model_flops == 2 * tiny_lora_flops(words)
+    assert told.train_seconds is not None
+    assert told.tokens_per_second == told.train_tokens / told.train_seconds
+    assert told.model_flops_per_second == told.model_flops / told.train_seconds
+    assert told.matmul_flops_per_second == 5e9
+    assert told.utilisation == told.model_flops_per_second / 5e9
 
 
 def test_the_tiny_task_is_learned(make_trial: MakeTrial) -> None:
