@@ -28,7 +28,9 @@ class Metric:
         better: which way is better; ``None`` where neither is.
         format: how the number is written, as a format specification.
         value: reads it from a record, in ``unit``; ``None`` where it was not measured.
-        key_metric: whether it belongs in the table of key metrics; the others are details.
+        key_metric: whether it belongs in the table of key metrics.
+        machine_use: whether it belongs in the table of how well the machine was used; what belongs
+            in neither is a detail.
         difference: how a difference between two methods is stated, if at all.
     """
 
@@ -39,6 +41,7 @@ class Metric:
     format: str = ",.0f"
     value: Callable[[Record], float | None]
     key_metric: bool = False
+    machine_use: bool = False
     difference: Literal["points", "percent"] | None = None
 
     @property
@@ -176,6 +179,15 @@ FILE_SIZE = Metric(
     difference="percent",
 )
 
+UTILISATION = Metric(
+    key="utilisation",
+    label="Utilisation",
+    unit="%",
+    format=".1f",
+    value=_field("utilisation", times=100),
+    machine_use=True,
+)
+
 METRICS: tuple[Metric, ...] = (
     ACCURACY,
     TRAINABLE_PARAMETERS,
@@ -204,7 +216,34 @@ METRICS: tuple[Metric, ...] = (
         unit="tokens/s",
         better="higher",
         value=_tokens_per_second,
+        machine_use=True,
     ),
+    Metric(
+        key="model_flops",
+        label="Model FLOPs",
+        unit="TFLOP",
+        better="lower",
+        format=",.1f",
+        value=_field("model_flops", times=1e-12),
+        machine_use=True,
+    ),
+    Metric(
+        key="model_flops_per_second",
+        label="Model FLOPs a second",
+        unit="TFLOP/s",
+        format=",.3f",
+        value=_field("model_flops_per_second", times=1e-12),
+        machine_use=True,
+    ),
+    Metric(
+        key="matmul_flops_per_second",
+        label="Matrix-product rate",
+        unit="TFLOP/s",
+        format=",.3f",
+        value=_field("matmul_flops_per_second", times=1e-12),
+        machine_use=True,
+    ),
+    UTILISATION,
     Metric(
         key="eval_seconds",
         label="Evaluation time",

@@ -78,6 +78,8 @@ def compose(summary: Summary, plots: Sequence[Plot]) -> str:
         "## Setup",
         setup.setup_table(summary),
         setup.methods_table(summary),
+        *_section("## Use of the machine", tables.machine_use(summary)),
+        tables.machine_use_note(summary),
         *_section("## More measurements", tables.details(summary)),
         *_section("## Trials without a result", tables.failed_trials(summary)),
         *_section("## Checks that passed", tables.passed_checks(summary)),

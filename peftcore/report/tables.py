@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from peftcore.report.markdown import escape, signed, table
-from peftcore.report.metrics import ACCURACY, METRICS, MISSING, Metric
+from peftcore.report.metrics import ACCURACY, METRICS, MISSING, UTILISATION, Metric
 from peftcore.report.pairing import PairedAccuracy, Standing
 from peftcore.report.summary import BASELINE, Error, MethodSummary, Summary, reason
 
@@ -28,7 +28,28 @@ def key_metrics(summary: Summary) -> str:
 
 def details(summary: Summary) -> str:
     """Return the table of the other metrics."""
-    return _metric_table(summary, [m for m in METRICS if not m.key_metric])
+    metrics = [m for m in METRICS if not (m.key_metric or m.machine_use)]
+    return _metric_table(summary, metrics)
+
+
+def machine_use(summary: Summary) -> str | None:
+    """Return the table of how well the machine was used; ``None`` where nothing is known of it."""
+    metrics = [m for m in METRICS if m.machine_use]
+    known = any(_shown(summary, metric) for metric in metrics)
+    return _metric_table(summary, metrics) if known else None
+
+
+def machine_use_note(summary: Summary) -> str | None:
+    """Return what utilisation means; ``None`` where it isn't shown."""
+    if not _shown(summary, UTILISATION):
+        return None
+    return (
+        "Tokens are those of the training texts, padding left out; model FLOPs are the products "
+        "that forward and backward of the plain model need for them, whatever the training loop "
+        "adds or saves; utilisation is their number a second of training as a share of the "
+        "matrix-product rate, that of one product of the backbone's size in the same precision, "
+        "measured in the same process after training."
+    )
 
 
 def key_metrics_notes(summary: Summary) -> list[str]:

@@ -112,6 +112,23 @@ def answers(accuracy: float, examples: int, draw: int) -> tuple[tuple[int, ...],
     return tuple(1 - label if n in wrong else label for n, label in enumerate(labels)), labels
 
 
+FLOPS = {"full": 1.25e15, "ia3": 8.5e14, "head": 4.1e14}
+
+
+def speed(method: str, seconds: float | None) -> dict[str, Any]:
+    """Return what a record tells of the use of the machine."""
+    flops = FLOPS.get(method, 8.6e14)
+    per_second = flops / seconds if seconds else None
+    return {
+        "train_tokens": 1_985_214,
+        "tokens_per_second": 1_985_214 / seconds if seconds else None,
+        "model_flops": int(flops),
+        "model_flops_per_second": per_second,
+        "matmul_flops_per_second": 6.4e12,
+        "utilisation": per_second / 6.4e12 if per_second else None,
+    }
+
+
 def build(
     method: str,
     *,
@@ -159,7 +176,7 @@ def build(
         "eval_seconds": 0.1 if bag_of_words else 18.4,
         "evaluated_examples": examples,
         "majority_share": 0.5,
-        "train_tokens": None if bag_of_words else 1_985_214,
+        **({} if bag_of_words else speed(method, own["train_seconds"])),
         "checks": []
         if bag_of_words
         else [

@@ -157,3 +157,40 @@ def test_without_failures_there_is_no_table_of_them(study):
 def test_checks_name_the_methods_that_passed(study):
     text = tables.passed_checks(summarise(study))
     assert cells(text, "parameters")["Passed by"] == "Full, LoRA, QLoRA, IA3, Head only"
+
+
+def test_the_use_of_the_machine_is_a_table_of_its_own(study):
+    summary = summarise(study)
+    assert cells(tables.machine_use(summary), "LoRA") == {
+        "Method": "LoRA",
+        "Seeds": "1 of 1",
+        "Training speed (tokens/s)": "**4,325**",
+        "Model FLOPs (TFLOP)": "860.0",
+        "Model FLOPs a second (TFLOP/s)": "1.873",
+        "Matrix-product rate (TFLOP/s)": "6.400",
+        "Utilisation (%)": "29.3",
+    }
+    assert "padding left out" in tables.machine_use_note(summary)
+    assert "Utilisation" not in tables.details(summary)
+    row = cells(tables.machine_use(summary), "*Bag of words*")
+    assert [row[heading] for heading in list(row)[2:]] == ["—"] * 5
+
+
+def test_older_records_show_what_they_know_of_the_use_of_the_machine(record):
+    unknown = dict.fromkeys(
+        (
+            "tokens_per_second",
+            "model_flops",
+            "model_flops_per_second",
+            "matmul_flops_per_second",
+            "utilisation",
+        )
+    )
+    summary = summarise([record(slug, **unknown) for slug in ("full", "lora")])
+    assert list(cells(tables.machine_use(summary), "LoRA")) == [
+        "Method",
+        "Seeds",
+        "Training speed (tokens/s)",
+    ]
+    assert tables.machine_use_note(summary) is None
+    assert tables.machine_use(summarise([record("bow")])) is None
