@@ -73,8 +73,14 @@ TINY_CONFIGS: dict[str, dict[str, Any]] = {
         "pos_att_type": ["p2c", "c2p"],
         "position_biased_input": False,
     },
-    # One layer sees all, the other a window that is shorter than most texts.
-    "modernbert": {"local_attention": 8, "global_attn_every_n_layers": 2, "attention_dropout": 0.1},
+    # One layer sees all, the other a window that is shorter than most texts; the head reads the
+    # mean of a text's tokens, as published.
+    "modernbert": {
+        "local_attention": 8,
+        "global_attn_every_n_layers": 2,
+        "attention_dropout": 0.1,
+        "classifier_pooling": "mean",
+    },
     # As published: without a padding id, fewer keys than queries.
     "llama": {"num_key_value_heads": 2, "pad_token_id": None, "eos_token_id": 3},
 }

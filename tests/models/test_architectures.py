@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from peftcore.models.backbones import locate_backbone
 from peftcore.models.checks import check_head, check_targets
 from peftcore.models.loading import classifier_config
 from peftcore.running.planning import Selection, plan
-from peftcore.trials import Weights
+from peftcore.trials import Source, Weights
 from tests.conftest import TINY_CONFIGS, write_bare_model
 
 TinyModels = Callable[[str], Path]
@@ -82,6 +84,52 @@ def test_the_head_is_all_that_pretraining_leaves_out(tiny_models: TinyModels, ki
         if name != model.base_model_prefix and any(True for _ in child.parameters())
     }
     assert outside == set(architecture_of(kind).head)
+
+
+@pytest.mark.parametrize(
+    ("kind", "published", "parameters", "texts"),
+    [
+        ("distilbert", {"dim": 768}, 66_955_010, 512),
+        (
+            "deberta-v2",
+            {
+                "hidden_size": 768,
+                "intermediate_size": 3072,
+                "max_relative_positions": -1,
+                "norm_rel_ebd": "layer_norm",
+                "num_attention_heads": 12,
+                "num_hidden_layers": 12,
+                "pos_att_type": "p2c|c2p",
+                "position_biased_input": False,
+                "position_buckets": 256,
+                "relative_attention": True,
+                "share_att_key": True,
+                "type_vocab_size": 0,
+            },
+            184_423_682,
+            512,
+        ),
+        (
+            "modernbert",
+            {"global_rope_theta": 160000.0, "torch_dtype": "float32"},
+            149_606_402,
+            8192,
+        ),
+    ],
+    ids=["distilbert-base", "deberta-v3-base", "modernbert-base"],
+)
+def test_published_configurations_are_read_as_models_of_their_known_size(
+    tmp_path: Path, kind: str, published: dict[str, Any], parameters: int, texts: int
+) -> None:
+    content = {"model_type": kind, **published}
+    (tmp_path / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    source = Source(name=kind, identity="published", path=str(tmp_path))
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(
+            classifier_config(source, labels=2, dropout=None)
+        )
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+    assert architecture_of(kind).longest_text(content) == texts
 
 
 @pytest.mark.parametrize("kind", TINY_CONFIGS)
