@@ -28,6 +28,18 @@ class Weights(StrEnum):
     RANDOM = "random"
 
 
+class Part(StrEnum):
+    """What a comparison of the engines consists of; ``growth`` is of three sweeps."""
+
+    PAIRS = "pairs"
+    ABLATION = "ablation"
+    LENGTH = "growth-length"
+    BATCH = "growth-batch"
+    SHARE = "growth-share"
+    EQUALITY = "equality"
+    LEARNING = "learning"
+
+
 class Outcome(StrEnum):
     """How a trial ended; every planned trial ends in exactly one of these."""
 
@@ -68,6 +80,10 @@ class Trial:
 
     The seed draws the training sample, the fresh weights, the order of the examples and the
     dropout; the test set is fixed by the scenario.
+
+    Attributes:
+        part: the part of a comparison of the engines that it is run for, and whose numbers its
+            record is read for alone; ``None`` outside of one.
     """
 
     method: Method
@@ -80,6 +96,7 @@ class Trial:
     recipe: Recipe
     engine: Engine
     overrides: tuple[str, ...] = ()
+    part: Part | None = None
 
     def __post_init__(self) -> None:
         if self.engine is Engine.TRAINER:
@@ -99,6 +116,8 @@ class Trial:
             "task": dataclasses.asdict(self.task),
             "recipe": recipe,
             "engine": str(self.engine),
+            # Left out where there is none, so that ids stay what they were before there were parts.
+            **({} if self.part is None else {"part": str(self.part)}),
         }
 
     @property
@@ -116,7 +135,8 @@ class Trial:
     @property
     def label(self) -> str:
         """What progress lines call this trial."""
-        return f"{self.scenario} {self.method.slug} seed {self.seed}"
+        part = "" if self.part is None else f" {self.part} {self.engine}"
+        return f"{self.scenario} {self.method.slug}{part} seed {self.seed}"
 
     def describe(self) -> dict[str, Any]:
         """Return the ``trial`` part of this trial's record, as plain JSON values."""
@@ -134,6 +154,7 @@ class Trial:
             "recipe": _as_json(self.recipe),
             "engine": str(self.engine),
             "overrides": list(self.overrides),
+            "part": None if self.part is None else str(self.part),
         }
 
     def to_job(self) -> dict[str, Any]:
@@ -164,6 +185,7 @@ class Trial:
             recipe=Recipe(**recipe),
             engine=Engine(job["engine"]),
             overrides=tuple(job["overrides"]),
+            part=None if job["part"] is None else Part(job["part"]),
         )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from peftcore.methods import Adapter, Quantisation, find_method
 from peftcore.scenarios import Precision, Recipe, Split, Task
-from peftcore.trials import Engine, Source, Trial, Weights, fingerprint
+from peftcore.trials import Engine, Part, Source, Trial, Weights, fingerprint
 
 BASE = Trial(
     method=find_method("lora"),
@@ -79,6 +79,8 @@ OTHERS: dict[str, Trial] = {
     ),
     "weights": replace(BASE, weights=Weights.RANDOM),
     "engine": replace(BASE, engine=Engine.TRAINER),
+    "part": replace(BASE, part=Part.PAIRS),
+    "another part": replace(BASE, part=Part.EQUALITY),
     **{
         f"task.{name}": replace(BASE, task=replace(BASE.task, **{name: value}))
         for name, value in OTHER_TASK.items()
@@ -158,6 +160,7 @@ JOBS = {
         recipe=Recipe(**OTHER_RECIPE),
         engine=Engine.TRAINER,
         overrides=("epochs=4", "model=m"),
+        part=Part.LENGTH,
     ),
     "the largest seed": replace(BASE, seed=2**32 - 1),
 }
