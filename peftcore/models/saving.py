@@ -32,6 +32,17 @@ def save_trained(classifier: Classifier, folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
 
+def save_weights(classifier: Classifier, file: Path) -> None:
+    """Write the parameters that are trained, by their names, whatever the method makes of them."""
+    tensors = {
+        name: parameter.detach().cpu().contiguous()
+        for name, parameter in classifier.parameters().items()
+        if parameter.requires_grad
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, file)
+
+
 def load_trained(classifier: Classifier, backbone: PreTrainedModel, folder: Path) -> nn.Module:
     """Return ``backbone`` with what :func:`save_trained` wrote for ``classifier``.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from peftcore.measuring.environment import describe_environment, environment_key
+from peftcore.measuring.weights import KeptWeights
 from peftcore.results.records import Measurement, Record
 from peftcore.results.store import Store
 from peftcore.running.process import ChildReport, run_in_child
@@ -61,10 +62,15 @@ class Collector:
             self.reused.append(trial.id)
         return record
 
-    def run(self, trial: Trial) -> Record:
+    def run(self, trial: Trial, *, beside: KeptWeights | None = None) -> Record:
         """Run ``trial``, commit its record whatever its outcome, and return it.
 
         A trial that the user interrupts is committed as cancelled, and the interrupt goes on.
+
+        Args:
+            trial: what to run.
+            beside: where its trained weights are put and compared with those of earlier trials;
+                ``None`` keeps none.
 
         Raises:
             StoreError: the record could not be stored.
@@ -77,7 +83,12 @@ class Collector:
                     trial,
                     timeout_seconds=self.timeout_seconds,
                     progress=lambda event: self.display.show(trial.label, event),
+                    keep=None if beside is None else beside.of(trial.id),
                 )
+                if beside is not None and report.measurement is not None:
+                    report = replace(
+                        report, measurement={**report.measurement, **beside.compare(trial.id)}
+                    )
             except KeyboardInterrupt:
                 report = ChildReport(outcome=Outcome.CANCELLED, error="interrupted by the user")
                 store.commit(_record(trial, report))

@@ -86,6 +86,9 @@ class Measurement:
         phases: what each phase took, by its name.
         checks: ``{"name", "detail"}`` of each check that was made and passed.
         accelerations: by its name, ``"on"`` or why it was not.
+        weights_moved: Euclidean distance of the trained weights from where training began; known
+            where trained weights were compared.
+        weights_apart: the same from the trained weights of other trials, by their ids.
     """
 
     accuracy: float | None = None
@@ -115,6 +118,8 @@ class Measurement:
     phases: dict[str, PhaseCost] = field(default_factory=dict)
     checks: list[dict[str, str]] = field(default_factory=list)
     accelerations: dict[str, str] = field(default_factory=dict)
+    weights_moved: float | None = None
+    weights_apart: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Measurement:

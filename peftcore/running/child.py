@@ -37,7 +37,8 @@ def main() -> None:
         _tell(wire, {"event": "result", "outcome": Outcome.FAILED, "error": error, **_NOTHING})
         os._exit(0)
     sample = Sample(*(Examples(**examples) for examples in job["sample"]))
-    result = _run(Trial.from_job(job["trial"]), sample, wire)
+    keep = None if job["keep"] is None else Path(job["keep"])
+    result = _run(Trial.from_job(job["trial"]), sample, wire, keep)
     _tell(wire, {"event": "result", **result})
     wire.close()
     # No teardown of libraries that could hang or crash after the result is out.
@@ -55,7 +56,7 @@ def _tell(wire: IO[str], event: dict[str, Any]) -> None:
     wire.flush()
 
 
-def _run(trial: Trial, sample: Sample, wire: IO[str]) -> dict[str, Any]:
+def _run(trial: Trial, sample: Sample, wire: IO[str], keep: Path | None) -> dict[str, Any]:
     """Return the result event of ``trial``: its outcome, and its numbers or what went wrong."""
     import torch
 
@@ -73,7 +74,7 @@ def _run(trial: Trial, sample: Sample, wire: IO[str]) -> dict[str, Any]:
             _tell(wire, {"event": "progress", **event})
 
     try:
-        result = run_trial(trial, sample, observe)
+        result = run_trial(trial, sample, observe, keep=keep)
     except CheckFailed as error:
         return {"outcome": Outcome.FAILED, "error": f"check failed: {error}", **_NOTHING}
     except LossNotFinite as error:

@@ -56,7 +56,13 @@ class ChildReport:
     labels: tuple[int, ...] | None = None
 
 
-def run_in_child(trial: Trial, *, timeout_seconds: float | None, progress: Progress) -> ChildReport:
+def run_in_child(
+    trial: Trial,
+    *,
+    timeout_seconds: float | None,
+    progress: Progress,
+    keep: Path | None = None,
+) -> ChildReport:
     """Run ``trial`` in a new process and return how it ended.
 
     Args:
@@ -64,6 +70,7 @@ def run_in_child(trial: Trial, *, timeout_seconds: float | None, progress: Progr
         timeout_seconds: the longest it may take, from start to end; ``None`` for as long as it
             takes.
         progress: called with each progress event, in the calling thread.
+        keep: a folder for the weights that are trained, before and after; ``None`` keeps none.
     """
     try:
         sample = draw(read_data(trial.data, trial.task), trial.task, trial.seed)
@@ -74,6 +81,7 @@ def run_in_child(trial: Trial, *, timeout_seconds: float | None, progress: Progr
         "trial": trial.to_job(),
         "sample": [dataclasses.asdict(examples) for examples in sample],
         "sources_sha256": sources_sha256(),
+        "keep": None if keep is None else str(keep.resolve()),
     }
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:

@@ -20,6 +20,7 @@ from peftcore.measuring.flops import ModelFlops, count_flops
 from peftcore.measuring.matmul import matmul_rate
 from peftcore.measuring.memory import ResidentMemory, memory_meter, process_bytes
 from peftcore.measuring.phases import Phases, seconds_since_start
+from peftcore.measuring.weights import BEGUN, TRAINED
 from peftcore.methods import Trains
 from peftcore.models.attach import Classifier, attach, count_parameters
 from peftcore.models.checks import (
@@ -36,7 +37,7 @@ from peftcore.models.loading import (
     load_tokenizer,
     weights_folder,
 )
-from peftcore.models.saving import load_trained, save_trained
+from peftcore.models.saving import load_trained, save_trained, save_weights
 from peftcore.scenarios import Recipe
 from peftcore.training.accelerating import Accelerated, accelerated, autocast, plain
 from peftcore.training.evaluating import Evaluator, probe
@@ -67,7 +68,9 @@ class TrialResult:
     labels: list[int]
 
 
-def run_trial(trial: Trial, sample: Sample, observe: Observer) -> TrialResult:
+def run_trial(
+    trial: Trial, sample: Sample, observe: Observer, *, keep: Path | None = None
+) -> TrialResult:
     """Run ``trial`` and return what came of it.
 
     Args:
@@ -75,6 +78,8 @@ def run_trial(trial: Trial, sample: Sample, observe: Observer) -> TrialResult:
         sample: the examples that the trial's seed drew. The whole data set is not read here: its
             texts would stay resident and count as the method's memory.
         observe: told of each phase as it begins and of progress in training.
+        keep: a folder for the weights that are trained, as they were before and after; ``None``
+            keeps none.
 
     Raises:
         CheckFailed: the trial did not do what its method says.
@@ -82,7 +87,7 @@ def run_trial(trial: Trial, sample: Sample, observe: Observer) -> TrialResult:
     """
     if trial.method.trains is Trains.BAG_OF_WORDS:
         return _run_bag_of_words(trial, sample, observe)
-    return _run_classifier(trial, sample, observe)
+    return _run_classifier(trial, sample, observe, keep)
 
 
 def pick_device() -> torch.device:
@@ -113,7 +118,9 @@ def _run_bag_of_words(trial: Trial, sample: Sample, observe: Observer) -> TrialR
     return TrialResult(measurement, predictions, list(test.labels))
 
 
-def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialResult:
+def _run_classifier(
+    trial: Trial, sample: Sample, observe: Observer, keep: Path | None
+) -> TrialResult:
     device = pick_device()
     synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     phases = Phases(memory_meter(device), synchronise)
@@ -154,6 +161,8 @@ def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialRes
             classifier = attach(backbone, method, seed=trial.seed, dropout=recipe.dropout)
         with phases.measure("check"):
             checks = [check_targets(classifier), check_head(classifier)]
+        if keep is not None:
+            save_weights(classifier, keep / BEGUN)
         with accelerated(classifier, recipe, device, train) as running:
             with phases.measure("check"):
                 watch = WeightWatch(classifier)
@@ -190,6 +199,8 @@ def _run_classifier(trial: Trial, sample: Sample, observe: Observer) -> TrialRes
             flops = _count_flops(classifier, device, recipe).training(
                 train.lengths(), epochs=recipe.epochs, batch_size=recipe.batch_size
             )
+        if keep is not None:
+            save_weights(classifier, keep / TRAINED)
         counts = count_parameters(classifier)
         logits = probe_plainly(classifier.model)
         checks.append(check_pass(logits, accelerated_logits, recipe.precision))

@@ -6,6 +6,7 @@ import pytest
 
 from peftcore.errors import StoreError
 from peftcore.measuring.environment import environment_key
+from peftcore.measuring.weights import KeptWeights
 from peftcore.results import collecting
 from peftcore.results.collecting import Collector
 from peftcore.results.store import STORE_FILE, Store
@@ -41,8 +42,9 @@ class Child:
         self.raises: BaseException | None = None
         self.timeout_seconds: float | None = None
 
-    def __call__(self, trial, *, timeout_seconds, progress):
+    def __call__(self, trial, *, timeout_seconds, progress, keep=None):
         self.ran.append(trial.id)
+        self.keep = keep
         self.timeout_seconds = timeout_seconds
         progress({"phase": "train"})
         if self.raises is not None:
@@ -82,6 +84,33 @@ def test_a_trial_is_run_once_and_then_reused(collector, child, make_trial, tmp_p
     assert later.collect(trial) == first
     assert child.ran == [trial.id]
     assert (later.ran, later.reused) == ([], [trial.id])
+
+
+class Beside(KeptWeights):
+    """Stands for kept weights: says what was compared."""
+
+    def compare(self, trial_id):
+        self.compared.append(trial_id)
+        return {"weights_moved": 2.0, "weights_apart": {"another": 0.5}}
+
+
+def test_weights_are_kept_and_compared_before_the_record_is(collector, child, make_trial, tmp_path):
+    trial, beside = make_trial(), Beside(tmp_path / "weights")
+    record = collector.run(trial, beside=beside)
+    assert child.keep == tmp_path / "weights" / trial.id
+    assert (record.measurement.weights_moved, record.measurement.accuracy) == (2.0, 0.75)
+    assert record.measurement.weights_apart == {"another": 0.5}
+    # What is measured on them is in the store from the first: weights themselves never are.
+    assert Collector(tmp_path, Listener()).stored(trial) == record
+    collector.run(make_trial(seed=2))
+    assert child.keep is None
+
+
+def test_a_trial_without_a_result_has_no_weights_to_compare(collector, child, make_trial, tmp_path):
+    child.report = ChildReport(outcome=Outcome.OOM, error="no memory")
+    beside = Beside(tmp_path / "weights")
+    assert collector.run(make_trial(), beside=beside).outcome is Outcome.OOM
+    assert beside.compared == []
 
 
 def test_progress_and_the_end_are_shown(collector, make_trial):

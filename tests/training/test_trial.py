@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from peftcore.data.examples import Examples
 from peftcore.errors import CheckFailed, LossNotFinite
+from peftcore.measuring.weights import BEGUN, TRAINED
 from peftcore.methods import METHODS, Method
 from peftcore.models import attach as attaching
 from peftcore.models.attach import Classifier
@@ -21,9 +24,26 @@ from peftcore.training.trial import run_trial
 from peftcore.trials import Engine, Trial, Weights
 from tests.conftest import MakeTrial, review_rows, sample_of
 
+CANDIDATES = [method for method in METHODS if not method.reference]
+
 
 def run(trial: Trial) -> trials.TrialResult:
     return run_trial(trial, sample_of(trial), lambda _: None)
+
+
+@pytest.mark.parametrize("engine", Engine)
+@pytest.mark.parametrize("method", CANDIDATES, ids=lambda method: method.slug)
+def test_trained_weights_are_kept_as_they_were_before_and_after(
+    make_trial: MakeTrial, method: Method, engine: Engine, tmp_path: Path
+) -> None:
+    trial = make_trial(method.slug, engine=engine)
+    measured = run_trial(trial, sample_of(trial), lambda _: None, keep=tmp_path).measurement
+    before, after = (load_file(tmp_path / name) for name in (BEGUN, TRAINED))
+    assert sum(tensor.numel() for tensor in after.values()) == measured["trainable_parameters"]
+    assert before.keys() == after.keys()
+    assert all(tensor.dtype is torch.float32 for tensor in after.values())
+    moved = [name for name in after if not torch.equal(before[name], after[name])]
+    assert len(moved) > len(after) / 2
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.slug)
