@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from peftcore.measuring.environment import environment_key
 from peftcore.results.records import Record
 from peftcore.scenarios import Split
+from peftcore.trials import Part
 
 
 def newest_settings(records: Iterable[Record]) -> dict[str, list[Record]]:
@@ -33,3 +36,69 @@ def newest_settings(records: Iterable[Record]) -> dict[str, list[Record]]:
         scenario: list(next(reversed(settings.values())).values())
         for scenario, settings in groups.items()
     }
+
+
+_SWEPT = frozenset({"max_length", "train_examples", "batch_size"})
+_VARIED: Mapping[str, frozenset[str]] = {
+    Part.LENGTH: _SWEPT,
+    Part.BATCH: _SWEPT,
+    Part.EQUALITY: frozenset({"precision"}),
+}
+"""Fields of task and recipe in which the trials of one part differ on purpose.
+
+All parts compare engines and methods, whose accelerations and learning rates differ.
+"""
+
+
+def newest_parts(records: Iterable[Record], *, now: Collection[str] = ()) -> list[Record]:
+    """Return the records of a comparison of the engines that belong in one report.
+
+    All are of the scenario, backbone and data that ran last. Within a part they are, besides, of
+    one protocol and one environment, again those that ran last.
+
+    Args:
+        records: in the order in which they were made; those of no part, or of one that this
+            release does not know, are left out.
+        now: ids of trials that count as run last, although their records were there before.
+    """
+    ordered = sorted(
+        (record for record in records if record.trial.get("part") in set(Part)),
+        key=lambda record: record.id in now,
+    )
+    groups: dict[str, dict[str, dict[str, Record]]] = {}
+    for record in ordered:
+        if _subject(record) != _subject(ordered[-1]):
+            continue
+        protocols = groups.setdefault(str(record.trial["part"]), {})
+        # Taken out and put back, the protocol that ran last stands last.
+        group = protocols.pop(_protocol(record), {})
+        # The setting is all but method, seed and learning rate.
+        group[f"{record.method} {record.seed} {record.trial['setting_id']}"] = record
+        protocols[_protocol(record)] = group
+    return [
+        record
+        for protocols in groups.values()
+        for record in next(reversed(protocols.values())).values()
+    ]
+
+
+def _subject(record: Record) -> tuple[Any, ...]:
+    trial = record.trial
+    return (
+        record.scenario,
+        trial["backbone"]["identity"],
+        trial["data"]["identity"],
+        trial["weights"],
+    )
+
+
+def _protocol(record: Record) -> str:
+    trial = record.trial
+    varied = _VARIED.get(trial["part"], frozenset()) | {"learning_rate", "accelerations"}
+    kept = {
+        f"{kind}.{name}": value
+        for kind in ("task", "recipe")
+        for name, value in trial[kind].items()
+        if name not in varied
+    }
+    return f"{environment_key(record.environment)} {json.dumps(kept, sort_keys=True)}"

@@ -20,6 +20,7 @@ from peftcore.measuring.environment import environment_key
 from peftcore.results.records import SCHEMA_VERSION, Record, checksum
 
 STORE_FILE = "store.sqlite3"
+_ENGINE_FOLDER = "engine"
 _BUSY_SECONDS = 60.0
 _RETRY_SECONDS = 0.02
 
@@ -43,6 +44,16 @@ WHERE excluded.outcome != 'cancelled' OR records.outcome != 'ok'
 """
 
 
+def engine_store(folder: Path) -> Path:
+    """Return the folder, in that of a store, for the records of comparisons of the engines."""
+    return folder / _ENGINE_FOLDER
+
+
+def has_store(folder: Path) -> bool:
+    """Return whether a folder holds a store."""
+    return (folder / STORE_FILE).is_file()
+
+
 class Store:
     """Committed records, one per trial and environment.
 
@@ -57,7 +68,7 @@ class Store:
 
     def __init__(self, folder: Path, *, create: bool = True) -> None:
         self.path = folder / STORE_FILE
-        if not create and not self.path.is_file():
+        if not create and not has_store(folder):
             raise UsageError(f"there is no store in {folder}: run a trial or import records first")
         try:
             folder.mkdir(parents=True, exist_ok=True)

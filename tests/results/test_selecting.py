@@ -2,7 +2,8 @@ import dataclasses
 
 import pytest
 
-from peftcore.results.selecting import newest_settings
+from peftcore.results.selecting import newest_parts, newest_settings
+from peftcore.trials import Part
 
 
 def test_nothing_gives_nothing():
@@ -60,3 +61,91 @@ def test_a_search_over_learning_rates_may_have_run_anywhere(record, environment)
     here = searched(record("full"))
     there = searched(record("lora", environment={**environment, "threads": 1}))
     assert newest_settings([here, there]) == {"embedded": [here, there]}
+
+
+# Comparisons of the engines
+
+
+@pytest.fixture
+def ran(record):
+    """Return a function that makes a record of one part of a comparison of the engines."""
+
+    def make(part, method="lora", *, engine="peftcore", data="imdb", environment=None, **fields):
+        task = {name: fields.pop(name, 1) for name in ("max_length", "train_examples", "epochs")}
+        recipe = {
+            name: fields.pop(name, None)
+            for name in ("batch_size", "precision", "learning_rate", "accelerations")
+        }
+        told = f"{part} {engine} {data} {task} {recipe}"
+        made = record(method, setting=told, environment=environment, **fields)
+        trial = {
+            **made.trial,
+            "id": f"{made.id} {recipe['learning_rate']}",
+            "setting_id": told.replace(f"'learning_rate': {recipe['learning_rate']}", ""),
+            "part": part,
+            "engine": engine,
+            "backbone": {"identity": "minilm"},
+            "data": {"identity": data},
+            "task": task,
+            "recipe": recipe,
+        }
+        return dataclasses.replace(made, trial=trial)
+
+    return make
+
+
+def test_records_of_no_part_are_of_no_comparison(record, ran):
+    paired = ran(Part.PAIRS)
+    assert newest_parts([record("full"), paired, ran("of a later release")]) == [paired]
+    assert newest_parts([]) == []
+
+
+def test_both_engines_and_all_methods_of_a_part_stay_together(ran):
+    records = [
+        ran(Part.PAIRS, method, engine=engine, learning_rate=rate)
+        for method, rate in (("full", 0.1), ("lora", 0.2))
+        for engine in ("peftcore", "trainer")
+    ]
+    assert newest_parts(records) == records
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        (Part.LENGTH, "max_length"),
+        (Part.LENGTH, "train_examples"),
+        (Part.BATCH, "batch_size"),
+        (Part.EQUALITY, "precision"),
+        (Part.ABLATION, "accelerations"),
+    ],
+)
+def test_what_a_part_varies_is_no_other_protocol(ran, part, name):
+    records = [ran(part, **{name: value}) for value in (1, 2)]
+    assert newest_parts(records) == records
+    if part is not Part.ABLATION:
+        others = [ran(Part.PAIRS, **{name: value}) for value in (1, 2)]
+        assert newest_parts(others) == others[1:]
+
+
+def test_parts_keep_what_ran_last_each_by_itself(ran, environment):
+    moved = {**environment, "threads": 1}
+    old = [ran(Part.PAIRS), ran(Part.LEARNING)]
+    new = [ran(Part.PAIRS, "full", environment=moved)]
+    assert newest_parts([*old, *new]) == [*new, old[1]]
+
+
+def test_all_parts_are_of_the_data_that_ran_last(ran):
+    old = [ran(Part.PAIRS), ran(Part.LEARNING)]
+    new = [ran(Part.PAIRS, data="another")]
+    assert newest_parts([*old, *new]) == new
+
+
+def test_what_was_asked_for_now_counts_as_last_although_it_was_there(ran):
+    first, second = ran(Part.PAIRS, epochs=1), ran(Part.PAIRS, epochs=2)
+    assert newest_parts([first, second]) == [second]
+    assert newest_parts([first, second], now={first.id}) == [first]
+
+
+def test_a_trial_at_another_learning_rate_takes_its_place(ran):
+    first, second = (ran(Part.PAIRS, learning_rate=rate) for rate in (0.1, 0.2))
+    assert newest_parts([first, second]) == [second]
