@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from peftcore.enginepairs import EnginePairs, Part
+from peftcore.enginepairs import EnginePairs
 from peftcore.errors import UsageError
 from peftcore.measuring.environment import gpu
+from peftcore.measuring.weights import KeptWeights
 from peftcore.methods import Method
-from peftcore.report.engines import write_engine_report
+from peftcore.report.engines.render import write_engine_report
 from peftcore.report.render import write_report
 from peftcore.results.collecting import Collector
 from peftcore.results.records import Record
+from peftcore.results.selecting import newest_parts
+from peftcore.results.store import Store, engine_store
 from peftcore.running.planning import Selection, plan, shortfall
 from peftcore.scenarios import find_scenario, override
-from peftcore.trials import Outcome, Trial
+from peftcore.trials import Outcome, Part, Trial
 
 REPORTS = Path("reports")
 """Where reports go unless a folder is named, one of each scenario's name."""
@@ -79,29 +83,48 @@ class Comparison:
 
         Beside those of the scenario they would pass for its newest setting.
         """
-        return replace(self.collector, folder=self.collector.folder / "engine", ran=[], reused=[])
+        folder = engine_store(self.collector.folder)
+        return replace(self.collector, folder=folder, ran=[], reused=[])
 
     def engine_pairs(self) -> EnginePairs:
         """Return what a comparison of the engines runs."""
         return EnginePairs(self.selection)
 
-    def write_engine_report(self, slugs: Sequence[str]) -> list[str]:
+    def compare_engines(self, group: Sequence[Trial]) -> list[Record]:
+        """Return the records of trials that are compared with each other, in their order.
+
+        They are reused together or not at all. Where equality is asked for, their weights are kept
+        until the last has ended.
+
+        Raises:
+            StoreError: a record could not be stored.
+        """
+        collector = self.engine_collector
+        stored = [record for trial in group if (record := collector.stored(trial))]
+        if len(stored) == len(group):
+            return stored
+        if group[0].part is not Part.EQUALITY:
+            return [collector.run(trial) for trial in group]
+        collector.folder.mkdir(parents=True, exist_ok=True)
+        # In the store and not where the system keeps scratch files, which may be memory.
+        with tempfile.TemporaryDirectory(prefix="weights-", dir=collector.folder) as folder:
+            kept = KeptWeights(Path(folder))
+            return [collector.run(trial, beside=kept) for trial in group]
+
+    def write_engine_report(self, ids: Collection[str]) -> list[str]:
         """Write the report of a comparison of the engines, and return a line that tells of it.
 
-        It holds all that the store has of these methods, whichever part ran last.
+        It holds what the store has of each part: of one that ran now all that may stand beside
+        these trials, of another what ran last.
 
         Args:
-            slugs: of the methods that they were compared with.
+            ids: of the trials that ran now, or whose records were there.
 
         Raises:
             PeftcoreError: the records can't be read or hold no such comparison.
         """
-        pairs = self.engine_pairs()
-        methods = [method for method in pairs.methods() if method.slug in slugs]
-        trials = [
-            trial for method in methods for part in Part for trial in pairs.trials(method, part)
-        ]
-        records = self.engine_collector.committed(trials)
+        with Store(self.engine_collector.folder) as store:
+            records = newest_parts(store.records(), now=ids)
         path = write_engine_report(records, self.report or REPORTS / "engine")
         return [f"report: {path}"]
 

@@ -7,7 +7,6 @@ plugin being installed; torch is imported by no session at all, only by the tria
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -72,7 +71,7 @@ class Ran:
     Attributes:
         scenarios: names of the scenarios that tests ran in.
         reused: ids of trials whose records were in the store.
-        paired: slugs of the methods that the engines were compared with.
+        paired: ids of the trials that compared the engines.
     """
 
     scenarios: set[str] = field(default_factory=set)
@@ -237,14 +236,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     comparison = metafunc.config.stash[_SESSION].comparison
     if "peft_pairs" in wanted:
-        from peftcore.enginepairs import Part
-
         scenario = find_scenario(comparison.selection.scenario)
         marks = [pytest.mark.gpu] if scenario.gpu else []
         parts = [
             pytest.param((method.slug, part), id=f"{method.slug}-{part}", marks=marks)
-            for method in comparison.engine_pairs().methods()
-            for part in Part
+            for method, part in comparison.engine_pairs().cells()
         ]
         metafunc.parametrize("peft_pairs", parts, indirect=True)
     if "peft_cell" not in wanted:
@@ -292,25 +288,23 @@ class RunnablePairs:
     """What a test of a comparison of the engines gets.
 
     Attributes:
-        trials: pairs of both engines or an ablation, of one method, in their order.
+        groups: trials of one method and one part, in their order; those that are compared with
+            each other in one group.
     """
 
-    trials: list[Trial]
+    groups: list[list[Trial]]
     _comparison: Comparison
 
-    def run(self) -> list[Record]:
-        """Return the record of each trial, run in the order of the trials.
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials, in the order in which they are run."""
+        return [trial for group in self.groups for trial in group]
 
-        Those of one seed are compared with each other, so they are reused together or not at all.
-        """
-        collector = self._comparison.engine_collector
-        records: list[Record] = []
-        for _, group in itertools.groupby(self.trials, key=lambda trial: trial.seed):
-            trials = list(group)
-            stored = [record for trial in trials if (record := collector.stored(trial))]
-            whole = len(stored) == len(trials)
-            records += stored if whole else [collector.run(trial) for trial in trials]
-        return records
+    def run(self) -> list[Record]:
+        """Return the record of each trial, run in the order of the trials."""
+        return [
+            record for group in self.groups for record in self._comparison.compare_engines(group)
+        ]
 
     def faults(self, records: list[Record]) -> list[str]:
         """Return in words each trial that did not end well."""
@@ -401,17 +395,18 @@ def peft_cell(request: pytest.FixtureRequest) -> RunnableCell:
 
 @pytest.fixture
 def peft_pairs(request: pytest.FixtureRequest) -> RunnablePairs:
-    """A method's pairs or its ablation, for a comparison of the engines; parametrised over both."""
+    """One part of a comparison of the engines with one method; parametrised over both."""
     session = request.config.stash[_SESSION]
     if session.comparison.selection.find_scenario().gpu:
         skip_without_gpu(request.config)
     slug, part = request.param
     try:
-        trials = session.comparison.engine_pairs().trials(find_method(slug), part)
+        groups = session.comparison.engine_pairs().groups(find_method(slug), part)
     except UsageError as error:
         pytest.fail(str(error), pytrace=False)
-    request.node.user_properties.append((_PAIRED, slug))
-    return RunnablePairs(trials, session.comparison)
+    pairs = RunnablePairs(groups, session.comparison)
+    request.node.user_properties.extend((_PAIRED, trial.id) for trial in pairs.trials)
+    return pairs
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -447,7 +442,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if peft.ran.paired:
         try:
-            peft.summary += peft.comparison.write_engine_report(sorted(peft.ran.paired))
+            peft.summary += peft.comparison.write_engine_report(peft.ran.paired)
         except PeftcoreError as error:
             peft.summary.append(f"no report of the engines: {error}")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from peftcore.measuring.environment import environment_key
 from peftcore.pytest_plugin import NO_GPU, Cell, RunnableCell
 from peftcore.results.records import Measurement, Record, read_records
 from peftcore.results.store import Store
-from peftcore.trials import Outcome, Trial
+from peftcore.trials import Outcome, Part, Trial
 from tests.conftest import MakeTrial
 
 BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "test_methods.py"
@@ -71,9 +72,15 @@ def text_of(result: pytest.RunResult) -> str:
     return f"{result.stdout.str()}\n{result.stderr.str()}"
 
 
-def stored(folder: Path) -> list[Record]:
-    with Store(folder / ".peftcore", create=False) as store:
+def stored(folder: Path, name: str = ".peftcore") -> list[Record]:
+    with Store(folder / name, create=False) as store:
         return store.records()
+
+
+def with_test_engine(folder: Path) -> None:
+    """Put the comparison of the engines into a folder, with what keeps it from running unnamed."""
+    for name in ("test_engine.py", "conftest.py"):
+        (folder / name).write_bytes((BENCHMARK.parent / name).read_bytes())
 
 
 # Options
@@ -444,12 +451,18 @@ def wait_for_first_record(folder: Path, running: subprocess.Popen[bytes]) -> Non
 def test_the_engines_are_compared_only_where_that_is_asked_for(
     session: Session, benchmarks: Path, tiny: list[str]
 ) -> None:
-    for name in ("test_engine.py", "conftest.py"):
-        (benchmarks / name).write_bytes((BENCHMARK.parent / name).read_bytes())
+    with_test_engine(benchmarks)
     listed = ("--collect-only", "-q", "--peft-scenario", "embedded")
     assert "test_engine" not in text_of(session(*listed))
-    assert text_of(session("test_engine.py", *listed)).count("::test_engine[") == 8
+    assert text_of(session("test_engine.py", *listed)).count("::test_engine[") == 4 * len(Part) + 1
+    # The head, a reference row elsewhere, is the smallest share that can be trained.
+    shares = text_of(session("test_engine.py", "-k", "growth-share", *listed))
+    slugs = ("full", "lora", "qlora", "ia3", "head")
+    assert [line.partition("::")[2] for line in shares.splitlines() if "::" in line] == [
+        f"test_engine[{slug}-growth-share]" for slug in slugs
+    ]
     options = [*tiny, "--peft-method", "lora", "--peft-seeds", "1", "test_engine.py"]
+    options += ["-k", "pairs or ablation"]
     result = session(*options)
     result.assert_outcomes(passed=2)
     assert "report: reports/engine/report.md" in text_of(result)
@@ -466,6 +479,49 @@ def test_the_engines_are_compared_only_where_that_is_asked_for(
     again = session(*options)
     again.assert_outcomes(passed=2)
     assert (benchmarks / "reports" / "engine" / "report.md").read_text(encoding="utf-8") == report
+
+
+def test_trained_weights_are_compared_and_none_is_left_behind(
+    session: Session, benchmarks: Path, tiny: list[str]
+) -> None:
+    with_test_engine(benchmarks)
+    options = [*tiny, "--peft-method", "lora", "test_engine.py", "-k", "equality"]
+    session(*options).assert_outcomes(passed=1)
+    folder = benchmarks / "reports" / "engine"
+    records = {
+        (str(r.trial["engine"]), str(r.trial["recipe"]["precision"])): r
+        for r in read_records(folder / "records.jsonl")
+    }
+    exact, trainer, ours = (
+        records[key] for key in (("peftcore", "fp32"), ("trainer", "bf16"), ("peftcore", "bf16"))
+    )
+    apart = [r.measurement.weights_apart for r in (exact, trainer, ours) if r.measurement]
+    assert [set(found) for found in apart] == [set(), {exact.id}, {exact.id, trainer.id}]
+    # Rounding moves weights, though far less than training does.
+    for record in (trainer, ours):
+        assert record.measurement is not None
+        assert record.measurement.weights_moved is not None
+        assert 0 < record.measurement.weights_apart[exact.id] < record.measurement.weights_moved / 2
+    report = (folder / "report.md").read_text(encoding="utf-8")
+    assert (
+        "is within the stated bounds with LoRA" in report or "not shown to be with LoRA" in report
+    )
+    store = benchmarks / ".peftcore" / "engine"
+    assert [path.name for path in store.iterdir() if path.is_dir()] == []
+    # A session that went on, and one that lacks a run: distances need all three.
+    session(*options).assert_outcomes(passed=1)
+    assert {r.created for r in stored(store.parent, "engine")} == {
+        r.created for r in records.values()
+    }
+    with contextlib.closing(sqlite3.connect(store / "store.sqlite3")) as database:
+        database.execute("DELETE FROM records WHERE trial_id = ?", (ours.id,))
+        database.commit()
+    session(*options).assert_outcomes(passed=1)
+    again = {r.id: r for r in stored(store.parent, "engine")}
+    assert set(again) == {exact.id, trainer.id, ours.id}
+    assert again[ours.id].measurement is not None
+    assert set(again[ours.id].measurement.weights_apart) == {exact.id, trainer.id}
+    assert again[exact.id].created != exact.created or again[trainer.id].created != trainer.created
 
 
 # What a test finds wrong with its records

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from peftcore.accelerations import ALL
 from peftcore.methods import Trains
 from peftcore.report.markdown import escape, listed, table
 from peftcore.report.metrics import GPU_MEMORY, MISSING
-from peftcore.report.summary import MethodSummary, Summary
+from peftcore.report.summary import MethodSummary, Summary, gather
 from peftcore.results.records import Record
 from peftcore.scenarios import Split
+from peftcore.trials import Part
 
 
-def setup_table(summary: Summary) -> str:
-    """Return the setup as a table of two columns; values that differ between trials are listed."""
+def setup_table(summary: Summary, *, leave_out: Collection[str] = ()) -> str:
+    """Return the setup as a table of two columns; values that differ between trials are listed.
+
+    Args:
+        summary: of the trials.
+        leave_out: names of rows that are told elsewhere.
+    """
     records = summary.records
 
     def trial(*path: str) -> str:
@@ -58,7 +64,41 @@ def setup_table(summary: Summary) -> str:
         "Hash of peftcore's sources": machine("sources_sha256"),
         "Recorded": _period(records),
     }
-    return table(["Setup", ""], [[name, value] for name, value in rows.items()], text_columns=2)
+    return table(
+        ["Setup", ""], [[n, v] for n, v in rows.items() if n not in leave_out], text_columns=2
+    )
+
+
+def protocols_table(records: Sequence[Record]) -> str:
+    """Return what each part of a comparison of the engines ran, a row a part."""
+    parts: dict[str, list[Record]] = {}
+    for record in records:
+        parts.setdefault(str(record.trial.get("part") or Part.PAIRS), []).append(record)
+    columns: dict[str, Callable[[Sequence[Record]], str]] = {
+        "Trials": lambda found: str(len(found)),
+        "Training examples": _values("task", "train_examples"),
+        "Test examples": _values("task", "test_examples"),
+        "Longest text": _values("task", "max_length"),
+        "Batch size": _values("recipe", "batch_size"),
+        "Epochs": _values("recipe", "epochs"),
+        "Precision": _values("recipe", "precision"),
+        "Dropout": lambda found: _distinct(_dropout(record) for record in found),
+        "Learning rates": lambda found: _rates(gather(found)),
+        "Seeds": lambda found: ", ".join(str(seed) for seed in sorted({r.seed for r in found})),
+        "Recorded": _period,
+    }
+    rows = [
+        [escape(part), *(show(parts[part]) for show in columns.values())]
+        for part in sorted(parts, key=lambda part: list(Part).index(Part(part)))
+    ]
+    return table(["Part", *columns], rows, text_columns=len(columns) + 1)
+
+
+def _values(*path: str) -> Callable[[Iterable[Record]], str]:
+    def show(records: Iterable[Record]) -> str:
+        return _distinct(sorted({_at(record.trial, *path) for record in records}))
+
+    return show
 
 
 def methods_table(summary: Summary) -> str:

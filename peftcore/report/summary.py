@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from peftcore.errors import UsageError
 from peftcore.methods import METHODS, Method
@@ -259,25 +258,38 @@ def summarise(records: Sequence[Record]) -> Summary:
                 f"records of different settings can't share a report: {name} is one of "
                 f"{', '.join(values)}; write a report for each"
             )
-    by_method: dict[str, dict[int, Record]] = {}
+    known: dict[str, dict[int, Record]] = {}
     for record in records:
-        trials = by_method.setdefault(record.method, {})
+        trials = known.setdefault(record.method, {})
         if record.seed in trials:
             raise UsageError(
                 f"{record.method} has two records with seed {record.seed}: "
                 f"{trials[record.seed].id} and {record.id}; give the one to report"
             )
         trials[record.seed] = record
+    return gather(records)
+
+
+def gather(records: Sequence[Record]) -> Summary:
+    """Gather the records of one scenario, of whatever settings: for what all of them share."""
     title, caveat, rates_origin = _declared(records)
     return Summary(
         scenario=records[0].scenario,
         title=title,
         caveat=caveat,
         rates_origin=rates_origin,
-        methods=tuple(
-            MethodSummary(slug=slug, records=tuple(_by_seed(by_method[slug])))
-            for slug in sorted(by_method, key=_position)
-        ),
+        methods=by_method(records),
+    )
+
+
+def by_method(records: Sequence[Record]) -> tuple[MethodSummary, ...]:
+    """Return the records by method, in the order of the declarations, each's by seed."""
+    found: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.seed):
+        found.setdefault(record.method, []).append(record)
+    return tuple(
+        MethodSummary(slug=slug, records=tuple(found[slug]))
+        for slug in sorted(found, key=_position)
     )
 
 
@@ -302,10 +314,6 @@ def _position(slug: str) -> tuple[bool, int, str]:
     """Sort key: declared methods, then unknown ones, then reference rows."""
     method = _METHODS.get(slug)
     return method is not None and method.reference, _ORDER.get(slug, len(_ORDER)), slug
-
-
-def _by_seed(trials: Mapping[int, Any]) -> list[Record]:
-    return [trials[seed] for seed in sorted(trials)]
 
 
 def _sampling_error_points(record: Record) -> float | None:

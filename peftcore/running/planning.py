@@ -63,6 +63,18 @@ class Selection:
         found = [find_method(slug, where=f"{self.prefix}method") for slug in slugs]
         return list(dict.fromkeys(found))
 
+    def find_backbone(self) -> Source:
+        """Return the backbone to fine-tune, located and verified.
+
+        Raises:
+            UsageError: it can't be found or used.
+        """
+        return locate_backbone(
+            self.find_scenario().backbone if self.model is None else self.model,
+            self.weights,
+            where="backbone" if self.model is None else f"{self.prefix}model",
+        )
+
     def find_seeds(self) -> tuple[int, ...]:
         """Return the seeds to run."""
         return self.seeds if self.seeds is not None else self.find_scenario().seeds
@@ -114,11 +126,7 @@ def plan(selection: Selection) -> list[Trial]:
         task,
         where="data" if selection.data is None else f"{selection.prefix}data",
     )
-    backbone = locate_backbone(
-        scenario.backbone if selection.model is None else selection.model,
-        selection.weights,
-        where="backbone" if selection.model is None else f"{selection.prefix}model",
-    )
+    backbone = selection.find_backbone()
     _require_fit(backbone, task.max_length, methods)
     trials = []
     for method in methods:
@@ -149,13 +157,18 @@ def plan(selection: Selection) -> list[Trial]:
     return trials
 
 
+def longest_text(backbone: Source) -> int:
+    """Return how many tokens of a text a backbone can take."""
+    config = read_config(backbone)
+    return architecture_of(config["model_type"]).longest_text(config)
+
+
 def _require_fit(backbone: Source, max_length: int, methods: Iterable[Method]) -> None:
     """Check that a backbone can take texts of this many tokens, and each method's adapter."""
-    config = read_config(backbone)
-    architecture = architecture_of(config["model_type"])
+    architecture = architecture_of(read_config(backbone)["model_type"])
     for method in methods:
         architecture.require(method)
-    longest = architecture.longest_text(config)
+    longest = longest_text(backbone)
     if max_length > longest:
         raise UsageError(
             f"max_length={max_length} is more than the {longest} tokens that {backbone.name} can "

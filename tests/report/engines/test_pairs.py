@@ -1,18 +1,19 @@
-"""The report of the engine against Trainer."""
+"""Pairs of the engines and the ablation; these records name no part, as the first ones did."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from peftcore.accelerations import ALL
-from peftcore.errors import UsageError
-from peftcore.report.engines import COSTS, compose, gather, write_engine_report
-from peftcore.results.records import Outcome, Record, read_records
+from peftcore.report.engines.pairs import gather
+from peftcore.report.engines.render import compose
+from peftcore.report.engines.runs import COSTS
+from peftcore.results.records import Outcome, Record
 from tests.report.conftest import MakeRecord
+from tests.report.engines.conftest import row
 
 
 def ran(
@@ -66,11 +67,6 @@ def records(record: MakeRecord) -> list[Record]:
     ]
 
 
-def row(text: str, start: str) -> list[str]:
-    line = next(line for line in text.splitlines() if line.startswith(f"| {start}"))
-    return [cell.strip() for cell in line.strip("|").split("|")]
-
-
 def test_a_ratio_is_of_the_two_runs_of_one_pair(records: list[Record]) -> None:
     full, lora = gather(records)
     assert (full.summary.slug, lora.summary.slug) == ("full", "lora")
@@ -86,7 +82,7 @@ def test_a_ratio_is_of_the_two_runs_of_one_pair(records: list[Record]) -> None:
 
 
 def test_the_report_shows_medians_with_their_spread(records: list[Record]) -> None:
-    text = compose(records, gather(records), [])
+    text = compose(records, [])
     assert "**LoRA** trains 3.0 times as fast in 60% of the memory" in text
     assert "**Full** trains 2.0 times as fast in 50% of the memory" in text
     assert "medians of 1 to 3 interleaved pairs a method" in text
@@ -105,7 +101,7 @@ def test_what_was_off_says_why(record: MakeRecord) -> None:
         ran(record, "lora", 42, 60.0, 10**9, engine="trainer"),
         ran(record, "lora", 42, 20.0, 10**9, accelerations=told),
     ]
-    assert f"Off with LoRA: padding-free ({why})." in compose(runs, gather(runs), [])
+    assert f"Off with LoRA: padding-free ({why})." in compose(runs, [])
 
 
 def test_a_failed_run_makes_no_pair_and_is_told(records: list[Record]) -> None:
@@ -113,28 +109,7 @@ def test_a_failed_run_makes_no_pair_and_is_told(records: list[Record]) -> None:
         records[0], outcome=Outcome.TIMEOUT, measurement=None, error="stopped"
     )
     with_failure = [failed, *records[1:]]
-    text = compose(with_failure, gather(with_failure), [])
+    text = compose(with_failure, [])
     assert row(text, "LoRA")[1] == "2"
     assert "## Trials without a result" in text
     assert "timed out" in text
-
-
-def test_without_a_run_of_the_engine_there_is_no_report(
-    records: list[Record], tmp_path: Path
-) -> None:
-    with pytest.raises(UsageError, match="no record is of the engine"):
-        write_engine_report(records[:1], tmp_path / "engine")
-    assert not (tmp_path / "engine").exists()
-
-
-def test_the_folder_gives_the_same_report_again(records: list[Record], tmp_path: Path) -> None:
-    path = write_engine_report(records, tmp_path / "one")
-    for name in ("engine", "ablation"):
-        for ending in ("png", "svg"):
-            assert (tmp_path / "one" / "figures" / f"{name}.{ending}").stat().st_size > 1000
-    again = list(read_records(tmp_path / "one" / "records.jsonl"))
-    assert len(again) == len(records)
-    copy = write_engine_report(again, tmp_path / "two")
-    assert copy.read_text(encoding="utf-8") == path.read_text(encoding="utf-8")
-    for image in (tmp_path / "one" / "figures").iterdir():
-        assert image.read_bytes() == (tmp_path / "two" / "figures" / image.name).read_bytes()

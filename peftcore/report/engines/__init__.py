@@ -1,0 +1,1 @@
+"""The report of the engine against transformers' Trainer: a module a section."""
