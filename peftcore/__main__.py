@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from tabulate import tabulate
@@ -21,6 +21,9 @@ from peftcore.running.planning import Selection, parse_methods, plan
 from peftcore.running.progress import ProgressDisplay
 from peftcore.scenarios import DEFAULT_SCENARIO, SCENARIOS
 from peftcore.trials import Engine, Outcome, Weights
+
+if TYPE_CHECKING:
+    from peftcore.results.records import Record
 
 DEFAULT_STORE = Path(".peftcore")
 DEFAULT_REPORTS = Path("reports")
@@ -179,24 +182,42 @@ def report(store: Path, scenario: str | None, out: Path) -> None:
     """Render reports again from stored records; needs neither a GPU nor torch.
 
     Of each scenario the setting that ran last is reported. Where it tried several learning rates a
-    method, the report is of that search, in a folder of its own.
+    method, the report is of that search, in a folder of its own. Comparisons of the engines are
+    reported in the folder "engine": the parts that ran last, of the scenario that ran last.
     """
+    from peftcore.report.engines.render import write_engine_report
     from peftcore.report.rates import is_search, write_rates_report
     from peftcore.report.render import write_report
-    from peftcore.results.selecting import newest_settings
-    from peftcore.results.store import Store
+    from peftcore.results.selecting import newest_parts, newest_settings
 
-    with Store(store, create=False) as opened:
-        groups = newest_settings(opened.records(scenario))
-    if not groups:
+    records = _stored(store, scenario)
+    groups = newest_settings(record for record in records if record.trial.get("part") is None)
+    compared = newest_parts(records)
+    if not groups and not compared:
         wanted = f" of scenario {scenario!r}" if scenario else ""
         raise UsageError(f"{store} holds no record{wanted}: run one first, or import some")
-    for name, records in groups.items():
-        if is_search(records):
-            path = write_rates_report(records, out / f"{name}-rates")
+    for name, group in groups.items():
+        if is_search(group):
+            path = write_rates_report(group, out / f"{name}-rates")
         else:
-            path = write_report(records, out / name)
-        click.echo(f"{path}: {len(records)} records", err=True)
+            path = write_report(group, out / name)
+        click.echo(f"{path}: {len(group)} records", err=True)
+    if compared:
+        path = write_engine_report(compared, out / "engine")
+        click.echo(f"{path}: {len(compared)} records", err=True)
+
+
+def _stored(folder: Path, scenario: str | None) -> list[Record]:
+    """Return the records of a store and of the comparisons of the engines that it holds."""
+    from peftcore.results.store import Store, engine_store, has_store
+
+    # Without either, the error names the folder that was asked for.
+    folders = [place for place in (folder, engine_store(folder)) if has_store(place)] or [folder]
+    found = []
+    for place in folders:
+        with Store(place, create=False) as opened:
+            found += opened.records(scenario)
+    return found
 
 
 @main.command()

@@ -20,6 +20,7 @@ from peftcore.results.store import STORE_FILE, Store
 from peftcore.scenarios import SCENARIOS
 from tests.conftest import write_bare_model
 from tests.report.conftest import build
+from tests.report.engines.conftest import every_part
 
 
 @pytest.fixture(autouse=True)
@@ -327,6 +328,36 @@ def test_a_record_can_not_choose_where_its_report_goes(tmp_path: Path, elsewhere
     invoke("import", exported(tmp_path, build("lora", scenario="../../escaped")))
     invoke("report", "--out", "out")
     assert not (elsewhere.parent / "escaped").exists()
+
+
+def test_comparisons_of_the_engines_have_a_report_of_their_own(tmp_path: Path) -> None:
+    """From the store beside that of the scenarios, where they are kept, or imported into it."""
+    everything = every_part()
+    records = [*everything, build("lora", scenario="imdb-minilm")]
+    invoke("import", exported(tmp_path, *everything), "--store", ".peftcore/engine")
+    invoke("import", exported(tmp_path, records[-1]))
+    invoke("import", exported(tmp_path, *records), "--store", "both")
+    texts = []
+    for store in (".peftcore", "both"):
+        done = invoke("report", "--store", store, "--out", store)
+        assert done.exit_code == 0, done.stderr
+        assert sorted(path.name for path in Path(store).glob("*/report.md")) == ["report.md"] * 2
+        folder = Path(store) / "engine"
+        assert f"{folder / 'report.md'}: {len(everything)} records" in done.stderr
+        texts.append((folder / "report.md").read_text(encoding="utf-8"))
+        # They would pass for the scenario's newest setting.
+        assert f"{Path(store) / 'imdb-minilm' / 'report.md'}: 1 records" in done.stderr
+    assert texts[0] == texts[1]
+    assert "## How time and memory grow" in texts[0]
+
+
+def test_a_store_of_the_engines_alone_is_reported(tmp_path: Path) -> None:
+    invoke("import", exported(tmp_path, *every_part()), "--store", "mine/engine")
+    for store in ("mine", "mine/engine"):
+        assert invoke("report", "--store", store, "--out", f"out/{store}").exit_code == 0
+        assert Path(f"out/{store}/engine/report.md").is_file()
+    message = refused("report", "--store", "mine", "--scenario", "embedded")
+    assert "holds no record of scenario 'embedded'" in message
 
 
 # run
