@@ -66,9 +66,14 @@ class Runs:
 
 
 def gather(records: Sequence[Record]) -> list[Runs]:
-    """Group the records of pairs and of their ablation by method."""
+    """Group the records of pairs and of their ablation by method.
+
+    A whole run has the accelerations that any of these runs has: a later release may know more.
+    """
+    mine = of_parts(records, Part.PAIRS, Part.ABLATION)
+    every = [name for name in ALL if any(name in accelerations_of(record) for record in mine)]
     found = []
-    for method in by_method(of_parts(records, Part.PAIRS, Part.ABLATION)):
+    for method in by_method(mine):
         trainer: dict[int, Measurement] = {}
         engine: dict[int, Measurement] = {}
         without: dict[str, dict[int, Measurement]] = {}
@@ -77,7 +82,7 @@ def gather(records: Sequence[Record]) -> list[Runs]:
             if measurement is None:
                 continue
             names = accelerations_of(record)
-            missing = [name for name in ALL if name not in names]
+            missing = [name for name in every if name not in names]
             if engine_of(record) is Engine.TRAINER:
                 trainer[record.seed] = measurement
             elif not missing:

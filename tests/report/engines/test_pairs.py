@@ -113,3 +113,30 @@ def test_a_failed_run_makes_no_pair_and_is_told(records: list[Record]) -> None:
     assert row(text, "LoRA")[1] == "2"
     assert "## Trials without a result" in text
     assert "timed out" in text
+
+
+def test_records_of_a_release_that_knew_fewer_accelerations_still_tell(
+    record: MakeRecord,
+) -> None:
+    """What was published must render the same when another acceleration joins."""
+    knew = [name for name in ALL if name not in ("used-rows", "bf16-gradients")]
+
+    def as_it_was(made: Record) -> Record:
+        names = [name for name in made.trial["recipe"]["accelerations"] if name in knew]
+        recipe = {**made.trial["recipe"], "accelerations": names}
+        return dataclasses.replace(made, trial={**made.trial, "recipe": recipe})
+
+    (lora,) = gather(
+        [
+            as_it_was(made)
+            for made in (
+                ran(record, "lora", 42, 60.0, 10**9, engine="trainer"),
+                ran(record, "lora", 42, 20.0, 10**9),
+                ran(record, "lora", 1042, 20.0, 10**9),
+                ran(record, "lora", 1042, 30.0, 10**9, off="cheap-dropout"),
+            )
+        ]
+    )
+    assert lora.gain(COSTS["Wall time"]).ratios == (3.0,)
+    assert lora.without.keys() == {"cheap-dropout"}
+    assert lora.cost_without("cheap-dropout", COSTS["Step"]).ratios == pytest.approx((1.5,))
