@@ -238,9 +238,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "peft_pairs" in wanted:
         scenario = find_scenario(comparison.selection.scenario)
         marks = [pytest.mark.gpu] if scenario.gpu else []
+        with _as_usage_error():
+            cells_of_parts = comparison.engine_pairs().cells()
         parts = [
             pytest.param((method.slug, part), id=f"{method.slug}-{part}", marks=marks)
-            for method, part in comparison.engine_pairs().cells()
+            for method, part in cells_of_parts
         ]
         metafunc.parametrize("peft_pairs", parts, indirect=True)
     if "peft_cell" not in wanted:
