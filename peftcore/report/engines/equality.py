@@ -126,11 +126,13 @@ def gather(records: Sequence[Record]) -> list[Triple]:
     return found
 
 
-def section(triples: Sequence[Triple], plots: Mapping[str, Plot]) -> list[str]:
+def section(
+    triples: Sequence[Triple], records: Sequence[Record], plots: Mapping[str, Plot]
+) -> list[str]:
     """Return the section as Markdown blocks."""
     heading = "## The same learning, step by step"
     if not triples:
-        return [heading, not_measured("equality")]
+        return [heading, not_measured("equality", tried=bool(of_parts(records, Part.EQUALITY)))]
     steps = sorted({len(triple.engine.losses) for triple in triples})
     return [
         heading,

@@ -162,7 +162,7 @@ def section(
     """Return the section as Markdown blocks."""
     heading = "## The same accuracy, with dropout"
     if not learned:
-        return [heading, not_measured("learning")]
+        return [heading, not_measured("learning", tried=bool(of_parts(records, Part.LEARNING)))]
     trial = of_parts(records, Part.LEARNING)[0].trial
     task, recipe = trial["task"], trial["recipe"]
     return [

@@ -75,7 +75,7 @@ def compose(records: Sequence[Record], plots: Sequence[Plot]) -> str:
         *pairs.section(runs, by_name),
         *ablation.section(runs, by_name),
         *growth.section(records, by_name),
-        *equality.section(triples, by_name),
+        *equality.section(triples, records, by_name),
         *learning.section(learned, records, by_name),
         *_failed(records),
         "## Setup",

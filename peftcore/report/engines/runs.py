@@ -82,8 +82,18 @@ def measured(record: Record) -> Measurement | None:
     return record.measurement if record.outcome is Outcome.OK else None
 
 
-def not_measured(part: str) -> str:
-    """Return the sentence in the place of a part that has no records."""
+def not_measured(part: str, *, tried: bool = False) -> str:
+    """Return the sentence in the place of a part that has nothing to compare.
+
+    Args:
+        part: what ``-k`` takes.
+        tried: whether it has records, though not all that a comparison needs ended well.
+    """
+    if tried:
+        return (
+            "Not all runs that would be compared ended well, so nothing is said of them: see the "
+            "trials without a result."
+        )
     return (
         "No record here is of this part, so nothing is said of it; "
         f"`pytest benchmarks/test_engine.py -k {part}` measures it."

@@ -27,7 +27,7 @@ def test_distances_are_those_of_the_right_two_runs() -> None:
 
 
 def test_the_tables_state_each_distance_and_whether_it_is_within_its_bound() -> None:
-    text = "\n\n".join(section(gather(triple("lora")), {}))
+    text = "\n\n".join(section(gather(triple("lora")), [], {}))
     tables = text.split("Final weights: how far")
     assert row(tables[0], "LoRA") == [
         *("LoRA", "0.03", "0.017", "0.02", "0.01", "0.01", "0.0067", "0.67", "yes"),
@@ -45,13 +45,13 @@ def test_the_bound_on_weights_is_a_tenth_more_than_trainers(engine: float, good:
     words = verdict(triples)
     assert ("no further from those in 32 bits than 1.1 times Trainer's with Full" in words) is good
     assert ("**They are further with Full" in words) is not good
-    text = "\n\n".join(section(triples, {}))
+    text = "\n\n".join(section(triples, [], {}))
     assert row(text.split("Final weights: how far")[1], "Full")[-1] == ("yes" if good else "**no**")
 
 
 def test_losses_too_far_apart_are_told_with_their_distance() -> None:
     apart = ((0.7, 0.6), (0.7, 0.6), (0.7, 0.66))
-    text = "\n\n".join(section(gather(triple("ia3", losses=apart)), {}))
+    text = "\n\n".join(section(gather(triple("ia3", losses=apart)), [], {}))
     assert "**They don't with IA3 (0.06 apart).**" in text
     assert row(text, "IA3")[-1] == "**no**"
     # Trainer's losses are those in 32 bits to the bit, so there is no ratio to them.
@@ -62,12 +62,14 @@ def test_a_method_with_a_run_missing_is_left_out() -> None:
     exact, trainer, ours = triple("lora")
     failed = dataclasses.replace(trainer, outcome=Outcome.OOM, measurement=None, error="no memory")
     assert gather([exact, failed, ours]) == []
+    words = section([], [exact, failed, ours], {})[1]
+    assert words.startswith("Not all runs that would be compared ended well")
     assert [t.method.slug for t in gather([exact, failed, ours, *triple("full")])] == ["full"]
 
 
 def test_several_seeds_stand_apart_and_share_a_median() -> None:
     triples = gather([*triple("lora", 42, engine=0.02), *triple("lora", 43, engine=0.03)])
-    text = "\n\n".join(section(triples, {}))
+    text = "\n\n".join(section(triples, [], {}))
     assert row(text, "LoRA, seed 42")
     assert "**They are further with LoRA, seed 43 (1.50 times).**" in text
     assert "The median ratio over these 2 is 1.25 [1.00, 1.50]." in text
@@ -92,4 +94,4 @@ def test_the_plot_has_a_panel_a_method_and_no_zero_on_a_logarithmic_axis() -> No
 
 
 def test_without_records_it_says_how_to_get_them() -> None:
-    assert "-k equality`" in section([], {})[1]
+    assert "-k equality`" in section([], [], {})[1]
