@@ -133,7 +133,7 @@ def test_the_id_is_readable_and_stays() -> None:
     assert slug == "lora-imdb-minilm-s42"
     assert len(digits) == 12
     # Stored records hold it: if it changes, none of them can stand for a new run any more.
-    assert BASE.id == "lora-imdb-minilm-s42-c5a4f25c79fe"
+    assert BASE.id == "lora-imdb-minilm-s42-00ba1c1de69e"
     assert BASE.label == "imdb-minilm lora seed 42"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import peft
 import pytest
 import torch
+from bitsandbytes.nn.modules import Linear4bit
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
@@ -80,6 +81,19 @@ def test_every_method_attaches_to_what_it_declares(
         assert detail == "no adapter, as declared"
     elif method.adapter.targets is not None:
         assert len(classifier.adapted_modules()) == 2 * len(method.adapter.targets)
+
+
+@pytest.mark.parametrize("kind", ["tiny_bert", "tiny_roberta"])
+def test_the_head_and_berts_pooler_are_not_quantised(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    model = load(request.getfixturevalue(kind), "qlora").model
+    kinds = {n: type(m) for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    packed = {name.replace(".base_layer", "") for name, k in kinds.items() if k is Linear4bit}
+    apart = {n for n in kinds if {"classifier", "pooler"}.intersection(n.split("."))}
+    assert packed
+    assert apart
+    assert packed.isdisjoint(apart)
 
 
 def test_packed_weights_count_as_the_parameters_they_stand_for(tiny_bert: Path) -> None:

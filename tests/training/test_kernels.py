@@ -300,9 +300,7 @@ def test_a_tensor_with_gaps_is_refused(library: ctypes.CDLL) -> None:
 
 
 @pytest.fixture
-def nothing_compiled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], ctypes.CDLL]:
+def nothing_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], ctypes.CDLL]:
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     return load_kernels.__wrapped__
 
