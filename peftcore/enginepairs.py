@@ -2,17 +2,24 @@
 
 A pair is the same trial run by both engines, one right after the other, and which goes first
 alternates from seed to seed: what else the machine does then falls on both. An ablation runs a
-trial with all accelerations and then with each left out in turn, for the same reason on seeds of
-its own. Growth is pairs at other sizes. Equality leaves nothing to chance, no dropout, and asks how
-far rounding takes each engine from 32 bits; learning leaves dropout on and asks for accuracy.
+trial with all accelerations and then with each that serves its method left out in turn, for the
+same reason on seeds of its own. Growth is pairs at other sizes. Equality leaves nothing to chance,
+no dropout, and asks how far rounding takes each engine from 32 bits; learning leaves dropout on and
+asks for accuracy.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from peftcore.accelerations import (
+    BF16_GRADIENTS,
+    FOUR_BIT_SCRATCH,
+    FROZEN_WEIGHTS,
+    USED_ROWS,
+)
 from peftcore.errors import UsageError
 from peftcore.methods import METHODS, Method, Trains
 from peftcore.running.planning import FIRST_SEED, Selection, longest_text, plan
@@ -215,8 +222,23 @@ def _pairs(planned: Sequence[Trial]) -> list[list[Trial]]:
     return pairs
 
 
+_ONLY_FOR: dict[str, Callable[[Method], bool]] = {
+    FROZEN_WEIGHTS.name: lambda m: m.trains is not Trains.EVERYTHING and m.quantisation is None,
+    FOUR_BIT_SCRATCH.name: lambda method: method.quantisation is not None,
+    BF16_GRADIENTS.name: lambda method: method.trains is Trains.EVERYTHING,
+    USED_ROWS.name: lambda method: method.trains is Trains.EVERYTHING,
+}
+"""Of accelerations that do nothing for some methods: for which they do something."""
+
+
 def _ablation(trial: Trial) -> list[Trial]:
-    return [trial, *(_without(trial, name) for name in trial.recipe.accelerations)]
+    """Return the trial, and the trial without each acceleration that serves its method."""
+    serving = [
+        name
+        for name in trial.recipe.accelerations
+        if name not in _ONLY_FOR or _ONLY_FOR[name](trial.method)
+    ]
+    return [trial, *(_without(trial, name) for name in serving)]
 
 
 def _without(trial: Trial, name: str) -> Trial:

@@ -5,6 +5,7 @@ A batch is padded, or its texts stand end to end; either way it says where each 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -70,9 +71,15 @@ def training_order(examples: int, *, seed: int, epoch: int) -> list[int]:
     return [int(i) for i in np.random.default_rng((seed, epoch)).permutation(examples)]
 
 
-_BUCKET = 64
-"""Batches of texts end to end are filled up to a multiple of so many tokens: a library of kernels
-makes one for each size that it meets, and keeps it."""
+def _filled_up(tokens: int) -> int:
+    """Return up to how many tokens a batch of texts end to end is filled up.
+
+    There are few such sizes, none more than an eighth larger than it has to be once there are 128
+    tokens: a library of kernels makes one for each size that it meets, and keeps it, and memory
+    that was freed is used again where the next batch's tensors have the same size.
+    """
+    step = min(128, max(16, 1 << (tokens // 8).bit_length() - 1)) if tokens >= 8 else 16
+    return math.ceil(tokens / step) * step
 
 
 @dataclass(frozen=True)
@@ -165,7 +172,7 @@ class Feed:
         for length in lengths:
             spans.append(Span(0, start, start + length))
             start += length
-        missing = -start % _BUCKET
+        missing = _filled_up(start) - start
         tail = torch.full((missing,), self.examples.pad_id, device=self._device)
         places = [*map(self._places, rows), self._positions[:1].expand(missing)]
         return Batch(

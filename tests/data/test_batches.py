@@ -32,14 +32,23 @@ def test_texts_stand_end_to_end_each_with_positions_of_its_own(resident: bool) -
     feed = Feed(TEXTS, CPU, end_to_end=True, resident=resident, first_position=2)
     first, last = feed.batches([3, 1, 0], size=2)
     # Filled up to one size of several.
-    assert first.input_ids.tolist() == [[4, 4, 6, 7, 8, *59 * [1]]]
+    assert first.input_ids.tolist() == [[4, 4, 6, 7, 8, *11 * [1]]]
     assert first.position_ids is not None
-    assert first.position_ids.tolist() == [[2, 3, 2, 3, 4, *59 * [2]]]
+    assert first.position_ids.tolist() == [[2, 3, 2, 3, 4, *11 * [2]]]
     assert first.attention_mask is None
     assert first.spans == (Span(0, 0, 2), Span(0, 2, 5))
     assert first.labels.tolist() == [1, 1]
-    assert last.input_ids.tolist() == [[5, *63 * [1]]]
+    assert last.input_ids.tolist() == [[5, *15 * [1]]]
     assert last.spans == (Span(0, 0, 1),)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "size"),
+    [(1, 16), (16, 16), (17, 32), (160, 160), (170, 176), (300, 320), (1640, 1664), (9000, 9088)],
+)
+def test_batches_come_in_few_sizes(tokens: int, size: int) -> None:
+    feed = Feed(Tokenised([[5] * tokens], [0], pad_id=1), CPU, end_to_end=True)
+    assert feed.batch([0]).input_ids.shape == (1, size)
 
 
 def test_the_padding_id_within_a_text_is_a_token_like_any_other() -> None:
