@@ -87,6 +87,11 @@ RESIDENT_TOKENS = Acceleration(
     summary="All token ids are put on the device once, and a step picks its batch there.",
     numerics="Nothing.",
 )
+STEP_GRAPH = Acceleration(
+    name="step-graph",
+    summary="On a GPU a whole step is recorded once for each size of batch, and played back.",
+    numerics="Nothing: the same kernels run in the same order.",
+)
 SORTED_EVALUATION = Acceleration(
     name="sorted-evaluation",
     summary="Test examples are evaluated by length, so that a batch holds texts of one length.",
@@ -104,6 +109,7 @@ ACCELERATIONS: tuple[Acceleration, ...] = (
     USED_ROWS,
     FUSED_UPDATE,
     RESIDENT_TOKENS,
+    STEP_GRAPH,
     SORTED_EVALUATION,
 )
 

@@ -71,6 +71,10 @@ def training_order(examples: int, *, seed: int, epoch: int) -> list[int]:
     return [int(i) for i in np.random.default_rng((seed, epoch)).permutation(examples)]
 
 
+_LARGEST_STEP = 128
+"""No batch is filled up by so many tokens."""
+
+
 def _filled_up(tokens: int) -> int:
     """Return up to how many tokens a batch of texts end to end is filled up.
 
@@ -78,7 +82,7 @@ def _filled_up(tokens: int) -> int:
     tokens: a library of kernels makes one for each size that it meets, and keeps it, and memory
     that was freed is used again where the next batch's tensors have the same size.
     """
-    step = min(128, max(16, 1 << (tokens // 8).bit_length() - 1)) if tokens >= 8 else 16
+    step = min(_LARGEST_STEP, max(16, 1 << (tokens // 8).bit_length() - 1)) if tokens >= 8 else 16
     return math.ceil(tokens / step) * step
 
 
@@ -104,6 +108,10 @@ class Batch:
             the ids; ``None`` if the texts stand end to end.
         position_ids: the position of each token in its text, of the same shape as the ids;
             ``None`` if they are padded, which leaves it to the model.
+        boundaries: for a GPU, where each text begins that stands end to end, where the last one
+            ends, and where what follows it does; 32-bit whole numbers, shape (texts + 2,).
+        longest: what is between two boundaries has at most this many tokens, in any batch of the
+            same examples.
     """
 
     input_ids: torch.Tensor
@@ -111,6 +119,8 @@ class Batch:
     labels: torch.Tensor
     attention_mask: torch.Tensor | None = None
     position_ids: torch.Tensor | None = None
+    boundaries: torch.Tensor | None = None
+    longest: int = 0
 
     @property
     def tokens(self) -> int:
@@ -142,8 +152,13 @@ class Feed:
         self._device = device
         self._end_to_end = end_to_end
         self._first_position = first_position
-        longest = max(map(len, examples.ids))
-        self._positions = torch.arange(first_position, first_position + longest, device=device)
+        self._longest = max(map(len, examples.ids))
+        last = first_position + self._longest
+        self._positions = torch.arange(first_position, last, device=device)
+        # Found here, on the host: a look at a GPU's numbers would wait for it in each step.
+        self._with_pad_id = {
+            number for number, row in enumerate(examples.ids) if examples.pad_id in row
+        }
         self._rows: Sequence[torch.Tensor] | None = None
         self._labels: torch.Tensor | None = None
         if resident:
@@ -160,7 +175,7 @@ class Feed:
         lengths = [len(row) for row in rows]
         if not self._end_to_end:
             positions = self._positions[: max(lengths)] - self._positions[0]
-            ends = torch.tensor(lengths, device=self._device)
+            ends = self._placed(lengths)
             return Batch(
                 pad_sequence(list(rows), batch_first=True, padding_value=self.examples.pad_id),
                 tuple(Span(row, 0, length) for row, length in enumerate(lengths)),
@@ -174,12 +189,18 @@ class Feed:
             start += length
         missing = _filled_up(start) - start
         tail = torch.full((missing,), self.examples.pad_id, device=self._device)
-        places = [*map(self._places, rows), self._positions[:1].expand(missing)]
+        places = [self._places(index, row) for index, row in zip(indices, rows, strict=True)]
+        boundaries = None
+        if self._device.type == "cuda":
+            begins = [*(span.start for span in spans), start, start + missing]
+            boundaries = self._placed(begins, torch.int32)
         return Batch(
             torch.cat([*rows, tail])[None],
             tuple(spans),
             labels,
-            position_ids=torch.cat(places)[None],
+            position_ids=torch.cat([*places, self._positions[:1].expand(missing)])[None],
+            boundaries=boundaries,
+            longest=max(self._longest, _LARGEST_STEP),
         )
 
     def batches(self, order: Sequence[int], size: int) -> Iterator[Batch]:
@@ -191,20 +212,26 @@ class Feed:
         """Return the positions of all examples, the longest texts first."""
         return sorted(range(len(self)), key=lambda i: -len(self.examples.ids[i]))
 
-    def _places(self, row: torch.Tensor) -> torch.Tensor:
+    def _places(self, index: int, row: torch.Tensor) -> torch.Tensor:
         """Return the position of each token of a text, as the model itself would number them.
 
         A model whose positions follow the padding id's takes that id within a text for padding.
         """
-        if self._first_position and bool((row == self.examples.pad_id).any()):
+        if self._first_position and index in self._with_pad_id:
             counted = row != self.examples.pad_id
             return counted.cumsum(0) * counted + self._first_position - 1
         return self._positions[: len(row)]
 
     def _fetch(self, indices: Sequence[int]) -> tuple[Sequence[torch.Tensor], torch.Tensor]:
         if self._rows is not None and self._labels is not None:
-            chosen = torch.tensor(indices, device=self._device)
+            chosen = self._placed(indices)
             return [self._rows[i] for i in indices], self._labels[chosen]
         rows = [torch.tensor(self.examples.ids[i], device=self._device) for i in indices]
-        labels = [self.examples.labels[i] for i in indices]
-        return rows, torch.tensor(labels, device=self._device)
+        return rows, self._placed([self.examples.labels[i] for i in indices])
+
+    def _placed(self, numbers: Sequence[int], dtype: torch.dtype = torch.int64) -> torch.Tensor:
+        """Return whole numbers on the device, without waiting for it."""
+        tensor = torch.tensor(list(numbers), dtype=dtype)
+        if self._device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self._device, non_blocking=True)

@@ -7,7 +7,7 @@ another and uncovered again, a frozen weight is kept in another number format.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,7 @@ from peft.tuners.ia3.layer import IA3Layer
 from peft.tuners.lora.layer import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from peftcore.accelerations import (
     ALL,
@@ -29,6 +30,7 @@ from peftcore.accelerations import (
     FUSED_UPDATE,
     PADDING_FREE,
     RESIDENT_TOKENS,
+    STEP_GRAPH,
     USED_ROWS,
     Acceleration,
 )
@@ -37,6 +39,8 @@ from peftcore.methods import Trains
 from peftcore.models.attach import Classifier
 from peftcore.models.loading import DTYPES, own_storage
 from peftcore.scenarios import Precision, Recipe
+from peftcore.training.attending import Layout, OnGpu, OnProcessor, on_gpu
+from peftcore.training.covering import covered
 from peftcore.training.dropping import cheap_dropout, dropout
 from peftcore.training.encoder import EncoderPass, find_encoder
 from peftcore.training.fourbit import find_four_bit, one_scratch
@@ -54,7 +58,8 @@ class Accelerated:
         device: where it is.
         precision: the number format of its matrix products.
         off: why each acceleration that is off is so, in words.
-        by_spans: whether the encoder is told where each text lies, and needs no mask.
+        layout: gives where the texts of a batch lie, where the encoder is told so and needs no
+            mask.
         first_position: the position of a text's first token.
         kernels: compiled passes, if they are on.
         stand_ins: what is trained in the place of some parameters.
@@ -64,7 +69,7 @@ class Accelerated:
     device: torch.device
     precision: Precision
     off: dict[str, str]
-    by_spans: bool = False
+    layout: Callable[[Batch], Layout] | None = None
     first_position: int = 0
     kernels: ctypes.CDLL | None = None
     stand_ins: StandIns = field(default_factory=StandIns)
@@ -72,6 +77,10 @@ class Accelerated:
     def on(self, acceleration: Acceleration) -> bool:
         """Return whether an acceleration is on."""
         return acceleration.name not in self.off
+
+    def turn_off(self, acceleration: Acceleration, why: str) -> None:
+        """Say in the record that an acceleration is off after all."""
+        self.off[acceleration.name] = why
 
     def feed(self, examples: Tokenised) -> Feed:
         """Return what makes batches of these examples."""
@@ -88,8 +97,8 @@ class Accelerated:
         options: dict[str, object] = {}
         if batch.position_ids is not None:
             options["position_ids"] = batch.position_ids
-        if self.by_spans:
-            options["spans"] = batch.spans
+        if self.layout is not None:
+            options["layout"] = self.layout(batch)
         else:
             options["attention_mask"] = batch.attention_mask
         with autocast(self.device, self.precision):
@@ -161,13 +170,14 @@ def accelerated(
             off[COMPILED_KERNELS.name] = str(error)
     if on(BF16_GRADIENTS) and not (kernels and on(FUSED_UPDATE)):
         off[BF16_GRADIENTS.name] = "it needs compiled-kernels and fused-update"
-    encoder = find_encoder(model)
-    by_spans = (
-        encoder is not None
-        and device.type == "cpu"
-        and not classifier.adds_tokens()
-        and any(map(on, (PADDING_FREE, FIRST_TOKEN, CHEAP_DROPOUT, COMPILED_KERNELS)))
-    )
+    if device.type == "cuda" and on(PADDING_FREE):
+        why = _flash_fails(device, dtype)
+        if why is not None:
+            off[PADDING_FREE.name] = why
+    for acceleration in (FIRST_TOKEN, STEP_GRAPH):
+        if device.type == "cuda" and on(acceleration) and not on(PADDING_FREE):
+            off[acceleration.name] = "on a GPU it needs padding-free"
+    layout = _layout(classifier, device, kernels, on)
     stand_ins = StandIns()
     with ExitStack() as undo:
         if on(FROZEN_WEIGHTS):
@@ -185,24 +195,71 @@ def accelerated(
         if on(CHEAP_DROPOUT):
             drop = partial(compiled_dropout, library=kernels) if kernels else dropout
             undo.enter_context(cheap_dropout(model, drop))
-        if by_spans and encoder is not None:
+        if layout is not None:
+            encoder = find_encoder(model)
+            assert encoder is not None
             encoder_pass = EncoderPass(
                 encoder,
                 first_token=on(FIRST_TOKEN),
                 cheap_dropout=on(CHEAP_DROPOUT),
                 kernels=kernels,
             )
-            undo.enter_context(encoder_pass.installed(encoder))
+            undo.enter_context(covered({encoder: encoder_pass}))
         yield Accelerated(
             model=model,
             device=device,
             precision=recipe.precision,
             off=off,
-            by_spans=by_spans,
+            layout=layout,
             first_position=classifier.first_position(),
             kernels=kernels,
             stand_ins=stand_ins,
         )
+
+
+def _layout(
+    classifier: Classifier,
+    device: torch.device,
+    kernels: ctypes.CDLL | None,
+    on: Callable[[Acceleration], bool],
+) -> Callable[[Batch], Layout] | None:
+    """Return what lays out a batch for an encoder that computes it our way, if it is to do so."""
+    if find_encoder(classifier.model) is None or classifier.adds_tokens():
+        return None
+    if device.type == "cuda":
+        return on_gpu if on(PADDING_FREE) else None
+    if not any(map(on, (PADDING_FREE, FIRST_TOKEN, CHEAP_DROPOUT, COMPILED_KERNELS))):
+        return None
+    cheap_dropout = on(CHEAP_DROPOUT)
+    return lambda batch: OnProcessor(batch.spans, cheap_dropout, kernels)
+
+
+def _flash_fails(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return why torch's flash kernel can't attend for us on this GPU, or ``None`` if it can.
+
+    It is tried: it differs between versions of torch, and between GPUs.
+    """
+    torch.manual_seed(0)
+    query, key, value = (
+        torch.randn(1, 48, 2, 32, device=device, dtype=dtype, requires_grad=True) for _ in range(3)
+    )
+    lengths = (7, 25, 16)
+    boundaries = torch.tensor([0, 7, 32, 48], dtype=torch.int32, device=device)
+    try:
+        ours = OnGpu(boundaries, 32).attend(
+            query, key, value, first_only=False, probability=0.0, scaling=0.2
+        )
+        ours.sum().backward()
+    except (RuntimeError, TypeError) as error:
+        return f"torch's flash attention fails here: {str(error).partition(chr(10))[0]}"
+    texts = [
+        scaled_dot_product_attention(*(t.transpose(0, 1).float() for t in parts), scale=0.2)
+        for parts in zip(*(t[0].split(lengths) for t in (query, key, value)), strict=True)
+    ]
+    exact = torch.cat([text.transpose(0, 1) for text in texts])
+    if not torch.allclose(ours[0].float(), exact, atol=0.02):
+        return "torch's flash attention gives another result here"
+    return None
 
 
 def _obstacles(classifier: Classifier, recipe: Recipe, device: torch.device) -> dict[str, str]:
@@ -210,8 +267,10 @@ def _obstacles(classifier: Classifier, recipe: Recipe, device: torch.device) -> 
     model, precision = classifier.model, recipe.precision
     found: dict[Acceleration, str] = {}
     why = None
-    if device.type != "cpu":
-        why = "so far for processors only"
+    if device.type not in ("cpu", "cuda"):
+        why = "for processors and CUDA GPUs only"
+    elif device.type == "cuda" and precision is Precision.FP32:
+        why = "on a GPU for 16 bits only"
     elif classifier.adds_tokens():
         why = "the method adds tokens of its own to each text"
     elif find_encoder(model) is None:
@@ -234,7 +293,8 @@ def _obstacles(classifier: Classifier, recipe: Recipe, device: torch.device) -> 
         found[BF16_GRADIENTS] = "no matrix of the backbone is trained"
     if precision is Precision.FP16:
         found[COMPILED_KERNELS] = "for 32 bits and bf16 only"
-        found[FUSED_UPDATE] = "loss scaling looks at the gradients before they are clipped"
+    if device.type != "cuda":
+        found[STEP_GRAPH] = "for CUDA GPUs only"
     if device.type != "cpu":
         found[CHEAP_DROPOUT] = "a GPU draws its random numbers faster than it can use them"
         found[COMPILED_KERNELS] = found[BF16_GRADIENTS] = "for processors only"

@@ -291,6 +291,34 @@ def test_adamw_is_torchs(library: ctypes.CDLL, narrow: bool, excess: float | Non
     assert mine.gradients() == []
 
 
+def test_gradients_with_gaps_are_closed_and_kept_while_they_are_read(
+    library: ctypes.CDLL,
+) -> None:
+    """A copy that nobody holds would be free for the next tensor before the kernel reads it."""
+    arriving = torch.randn(64, 1, 8, 48).transpose(1, 3)  # (64, 48, 8, 1), with gaps
+    arriving = arriving.reshape(64, 48, 8).transpose(1, 2)  # (64, 8, 48), with gaps
+    assert not arriving.is_contiguous()
+    norm = nn.LayerNorm(48)
+    spans = [Span(row, 0, 8) for row in range(64)]
+    for function in (
+        lambda t: gelu(t, library),
+        lambda t: dropout(t, 0.0, library),
+        lambda t: normalised_sum(t, t.detach(), norm, probability=0.0, library=library),
+        lambda t: attention(
+            *(t.unflatten(-1, (3, 16)),) * 3,
+            query_spans=spans,
+            spans=spans,
+            probability=0.0,
+            scaling=0.25,
+            library=library,
+        ).flatten(-2),
+    ):
+        inputs = leaf(64, 8, 48)
+        (apart,) = torch.autograd.grad(function(inputs), inputs, arriving)
+        (whole,) = torch.autograd.grad(function(inputs), inputs, arriving.contiguous())
+        torch.testing.assert_close(apart, whole, atol=1e-6, rtol=0)
+
+
 def test_a_tensor_with_gaps_is_refused(library: ctypes.CDLL) -> None:
     state = nn.Parameter(torch.randn(4, 4).t())
     state.grad = torch.randn(4, 4).t()

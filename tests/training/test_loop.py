@@ -14,8 +14,8 @@ from peftcore.data.examples import Examples
 from peftcore.errors import LossNotFinite
 from peftcore.scenarios import Precision, Recipe
 from peftcore.training.accelerating import Accelerated
-from peftcore.training.loop import Update
 from peftcore.training.observing import LossWatch, StepClock, TrainingLog
+from peftcore.training.updating import Update
 
 CPU = torch.device("cpu")
 
@@ -71,6 +71,39 @@ def test_an_update_is_clipped_adamw_with_linear_decay(on: tuple[str, ...]) -> No
         weight = weight * (1 - rate * 0.01) - rate * corrected / scale
         assert update(batch()).item() == pytest.approx(loss.item(), abs=1e-5)
         torch.testing.assert_close(model.weight.detach().double(), weight, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("on", [(), (FUSED_UPDATE.name,)], ids=["plain", "fused"])
+def test_the_loss_scale_and_skipped_updates_are_gradscalers(on: tuple[str, ...]) -> None:
+    """In fp16 the first updates overflow and are skipped; the rate waits for them, as Trainer's."""
+    recipe = Recipe(learning_rate=0.1, max_gradient_norm=0.5, precision=Precision.FP16)
+    ours, theirs = Linear(), Linear()
+    off = {name: "not asked for" for name in ALL if name not in on}
+    classifier = Accelerated(model=ours, device=CPU, precision=Precision.FP16, off=off)
+    update = Update(classifier, recipe, steps=10)
+    optimiser = torch.optim.AdamW(theirs.parameters(), lr=0.1, weight_decay=0.0, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0.0, 1 - step / 10))
+    scaler = torch.amp.GradScaler("cpu")
+    skipped = 0
+    for _ in range(10):
+        loss = update(batch())
+        with torch.autocast("cpu", dtype=torch.float16):
+            logits = theirs(batch().input_ids, batch().attention_mask).logits  # type: ignore[attr-defined]
+        expected = nn.functional.cross_entropy(logits.float(), batch().labels)
+        scaler.scale(expected).backward()
+        scaler.unscale_(optimiser)
+        nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
+        before = scaler.get_scale()
+        scaler.step(optimiser)
+        scaler.update()
+        if scaler.get_scale() < before:
+            skipped += 1
+        else:
+            schedule.step()
+        optimiser.zero_grad()
+        assert loss.item() == pytest.approx(expected.item(), abs=1e-3)
+        torch.testing.assert_close(ours.weight, theirs.weight, atol=1e-4, rtol=1e-4)
+    assert 0 < skipped < 9
 
 
 def test_frozen_parameters_are_left_alone() -> None:

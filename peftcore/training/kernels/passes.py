@@ -127,13 +127,10 @@ class _Gelu(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (inputs,) = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
         result = torch.empty_like(inputs)
         run = kernel(ctx.library, "gelu_backward", inputs.dtype)
-        run(
-            address(gradients[0].contiguous()),
-            *map(address, (inputs, result)),
-            *whole(inputs.numel()),
-        )
+        run(*map(address, (gradient, inputs, result)), *whole(inputs.numel()))
         return result, None
 
 
@@ -247,10 +244,12 @@ class _Attention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, logarithms, spans = ctx.saved_tensors
+        # Held by name: of a temporary copy nothing but the address would be left.
+        gradient = gradients[0].contiguous()
         by_query, by_key, by_value = map(torch.zeros_like, (query, key, value))
         run = kernel(ctx.library, "attention_backward", query.dtype)
         run(
-            *map(address, (gradients[0].contiguous(), query, key, value, logarithms)),
+            *map(address, (gradient, query, key, value, logarithms)),
             *map(address, (by_query, by_key, by_value, spans)),
             *ctx.sizes,
             *ctx.noise.arguments,

@@ -1,0 +1,150 @@
+"""One step of training: forward, backward, clip, AdamW, decay the rate.
+
+On a GPU nothing in it waits for the GPU, and nothing that changes from step to step is a number of
+Python's: it can be recorded and played back.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from peftcore.accelerations import BF16_GRADIENTS, FUSED_UPDATE
+from peftcore.data.batches import Batch
+from peftcore.scenarios import Precision, Recipe
+from peftcore.training.accelerating import Accelerated
+from peftcore.training.kernels.adamw import AdamW as CompiledAdamW
+
+
+class LossScale:
+    """The factor that keeps gradients of 16-bit floats from underflowing, as GradScaler chooses it.
+
+    It doubles after 2,000 steps without an overflow and is halved by one (Micikevicius et al.,
+    "Mixed Precision Training", ICLR 2018). torch's own GradScaler makes the same choices, but asks
+    the GPU for them.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.factor = torch.full((), 2.0**16, device=device)
+        self._grown = torch.zeros((), dtype=torch.int32, device=device)
+
+    def renew(self, overflow: torch.Tensor) -> None:
+        """Choose the next factor; ``overflow`` is 1 if a gradient was not finite, else 0."""
+        torch._amp_update_scale_(self.factor, self._grown, overflow, 2.0, 0.5, 2000)
+
+
+class Update:
+    """One step of training.
+
+    Args:
+        classifier: those of its parameters that require gradients are trained.
+        recipe: how.
+        steps: after how many the rate is zero.
+    """
+
+    def __init__(self, classifier: Accelerated, recipe: Recipe, steps: int) -> None:
+        self._classifier = classifier
+        self._recipe = recipe
+        self._steps = steps
+        self._fused = classifier.on(FUSED_UPDATE)
+        self._trained = [parameter for _, parameter in classifier.trained()]
+        device = classifier.device
+        # Every other precision has the range of 32 bits.
+        self._scale = LossScale(device) if recipe.precision is Precision.FP16 else None
+        self._taken = torch.zeros((), dtype=torch.float64, device=device)
+        self._optimiser = _optimiser(classifier, recipe)
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        """Train on one batch and return its mean loss before the update, still on the device."""
+        loss = cross_entropy(self._classifier.logits(batch), batch.labels)
+        (loss if self._scale is None else loss * self._scale.factor).backward()
+        overflow = self._clip()
+        self._optimiser.step()
+        self._decay(overflow)
+        self._classifier.forget_gradients()
+        return loss.detach()
+
+    def _clip(self) -> torch.Tensor | None:
+        """Clip the gradients, or leave it to the optimiser to divide by what is too much.
+
+        With a loss scale, return 1 if a gradient was not finite, when the optimiser skips the
+        update, else 0.
+        """
+        limit = self._recipe.max_gradient_norm
+        if isinstance(self._optimiser, CompiledAdamW):
+            norm = self._optimiser.gradient_norm()
+        else:
+            norm = nn.utils.get_total_norm([p.grad for p in self._trained if p.grad is not None])
+        overflow = None
+        # The attributes through which torch's own GradScaler has fused kernels divide and skip; the
+        # small number is clip_grad_norm_'s.
+        divisor = torch.ones_like(norm)
+        if self._scale is not None:
+            divisor = self._scale.factor.clone()
+            overflow = norm.isfinite().logical_not().float()
+            self._optimiser.found_inf = overflow  # type: ignore[attr-defined]
+            self._scale.renew(overflow)
+        excess = ((norm / divisor + 1e-6) / limit).clamp(min=1.0)
+        if self._fused:
+            self._optimiser.grad_scale = excess * divisor  # type: ignore[attr-defined]
+        else:
+            by = 1 / (excess * divisor)
+            torch._foreach_mul_([p.grad for p in self._trained if p.grad is not None], by)
+        return overflow
+
+    def _decay(self, overflow: torch.Tensor | None) -> None:
+        """Let the rate go down linearly; after an update that was skipped it waits."""
+        self._taken += 1 if overflow is None else 1 - overflow
+        left = (1 - self._taken / self._steps).clamp(min=0)
+        rate = self._recipe.learning_rate * left
+        for group in self._optimiser.param_groups:
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].copy_(rate)
+            else:
+                group["lr"] = rate.item()
+
+
+def _optimiser(classifier: Accelerated, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the AdamW that this recipe asks for."""
+    groups = _groups(classifier, recipe.weight_decay)
+    if classifier.kernels is not None and classifier.on(BF16_GRADIENTS):
+        return CompiledAdamW(
+            groups,
+            rate=recipe.learning_rate,
+            copies=classifier.stand_ins.copies,
+            library=classifier.kernels,
+        )
+    if classifier.device.type == "cpu":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=0.0, fused=True)
+    rate = torch.tensor(recipe.learning_rate, device=classifier.device)
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=0.0, fused=True, capturable=True)
+
+
+def _groups(classifier: Accelerated, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the trained parameters as AdamW takes them: decayed are those that Trainer decays.
+
+    That is all but biases and those of normalisations.
+    """
+    normalising = {
+        id(p)
+        for module in classifier.model.modules()
+        if isinstance(module, nn.LayerNorm)
+        for p in module.parameters()
+    }
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in classifier.trained():
+        exempt = id(parameter) in normalising or _NOT_DECAYED.search(name.lower())
+        (others if exempt else decayed).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+_NOT_DECAYED = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
+"""The patterns of ``Trainer.get_decay_parameter_names`` (transformers 5.23)."""
