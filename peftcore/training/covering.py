@@ -11,11 +11,17 @@ from torch import nn
 
 @contextmanager
 def covered(forwards: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
-    """Let each of these modules compute what it is mapped to inside the block."""
+    """Let each of these modules compute what it is mapped to inside the block, and then as before.
+
+    A module may be covered already: then that comes back.
+    """
+    before = {module: vars(module).get("forward") for module in forwards}
     try:
         for module, forward in forwards.items():
             setattr(module, "forward", forward)  # noqa: B010 (mypy has it a method)
         yield
     finally:
-        for module in forwards:
+        for module, forward in before.items():
             module.__dict__.pop("forward", None)
+            if forward is not None:
+                setattr(module, "forward", forward)  # noqa: B010

@@ -38,21 +38,27 @@ def section(runs: Sequence[Runs], plots: Mapping[str, Plot]) -> list[str]:
 
 
 def _what_each_does(runs: Sequence[Runs]) -> list[str]:
-    off = [
-        f"Off with {escape(run.summary.name)}: {name} ({escape(why)})."
-        for run in runs
-        for name in ALL
-        if (why := run.off(name)) is not None
-    ]
     return [
         "## What each acceleration does",
         table(
-            ["Acceleration", "What it does", "What it changes in the numbers"],
-            [[a.name, escape(a.summary), escape(a.numerics)] for a in ACCELERATIONS],
-            text_columns=3,
+            ["Acceleration", "What it does", "What it changes in the numbers", "Off here"],
+            [
+                [a.name, escape(a.summary), escape(a.numerics), _off(runs, a.name)]
+                for a in ACCELERATIONS
+            ],
+            text_columns=4,
         ),
-        *([" ".join(off)] if off else []),
     ]
+
+
+def _off(runs: Sequence[Runs], name: str) -> str:
+    """Return with which methods an acceleration was off, and why."""
+    methods: dict[str, list[str]] = {}
+    for run in runs:
+        why = run.off(name)
+        if why is not None:
+            methods.setdefault(why, []).append(escape(run.summary.name))
+    return "; ".join(f"with {listed(names)}: {escape(why)}" for why, names in methods.items())
 
 
 def _ablation_table(runs: Sequence[Runs], cost: Cost) -> str:
