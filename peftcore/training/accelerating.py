@@ -17,7 +17,6 @@ from peft.tuners.ia3.layer import IA3Layer
 from peft.tuners.lora.layer import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from peftcore.accelerations import (
     ALL,
@@ -39,7 +38,7 @@ from peftcore.methods import Trains
 from peftcore.models.attach import Classifier
 from peftcore.models.loading import DTYPES, own_storage
 from peftcore.scenarios import Precision, Recipe
-from peftcore.training.attending import Layout, OnGpu, OnProcessor, on_gpu
+from peftcore.training.attending import Layout, OnProcessor, flash_fails, on_gpu
 from peftcore.training.covering import covered
 from peftcore.training.dropping import cheap_dropout, dropout
 from peftcore.training.encoder import EncoderPass, find_encoder
@@ -171,9 +170,9 @@ def accelerated(
     if on(BF16_GRADIENTS) and not (kernels and on(FUSED_UPDATE)):
         off[BF16_GRADIENTS.name] = "it needs compiled-kernels and fused-update"
     if device.type == "cuda" and on(PADDING_FREE):
-        why = _flash_fails(device, dtype)
-        if why is not None:
-            off[PADDING_FREE.name] = why
+        failure = flash_fails(device, dtype)
+        if failure is not None:
+            off[PADDING_FREE.name] = failure
     for acceleration in (FIRST_TOKEN, STEP_GRAPH):
         if device.type == "cuda" and on(acceleration) and not on(PADDING_FREE):
             off[acceleration.name] = "on a GPU it needs padding-free"
@@ -232,34 +231,6 @@ def _layout(
         return None
     cheap_dropout = on(CHEAP_DROPOUT)
     return lambda batch: OnProcessor(batch.spans, cheap_dropout, kernels)
-
-
-def _flash_fails(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Return why torch's flash kernel can't attend for us on this GPU, or ``None`` if it can.
-
-    It is tried: it differs between versions of torch, and between GPUs.
-    """
-    torch.manual_seed(0)
-    query, key, value = (
-        torch.randn(1, 48, 2, 32, device=device, dtype=dtype, requires_grad=True) for _ in range(3)
-    )
-    lengths = (7, 25, 16)
-    boundaries = torch.tensor([0, 7, 32, 48], dtype=torch.int32, device=device)
-    try:
-        ours = OnGpu(boundaries, 32).attend(
-            query, key, value, first_only=False, probability=0.0, scaling=0.2
-        )
-        ours.sum().backward()
-    except (RuntimeError, TypeError) as error:
-        return f"torch's flash attention fails here: {str(error).partition(chr(10))[0]}"
-    texts = [
-        scaled_dot_product_attention(*(t.transpose(0, 1).float() for t in parts), scale=0.2)
-        for parts in zip(*(t[0].split(lengths) for t in (query, key, value)), strict=True)
-    ]
-    exact = torch.cat([text.transpose(0, 1) for text in texts])
-    if not torch.allclose(ours[0].float(), exact, atol=0.02):
-        return "torch's flash attention gives another result here"
-    return None
 
 
 def _obstacles(classifier: Classifier, recipe: Recipe, device: torch.device) -> dict[str, str]:

@@ -209,3 +209,31 @@ def on_gpu(batch: Batch) -> OnGpu:
     """Return how the texts of a batch attend that was made for a GPU."""
     assert batch.boundaries is not None, "a batch for a GPU tells where its texts begin"
     return OnGpu(batch.boundaries, batch.longest)
+
+
+def flash_fails(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return why torch's flash kernel can't attend for us on this GPU, or ``None`` if it can.
+
+    It is tried: it differs between versions of torch, and between GPUs.
+    """
+    torch.manual_seed(0)
+    query, key, value = (
+        torch.randn(1, 48, 2, 32, device=device, dtype=dtype, requires_grad=True) for _ in range(3)
+    )
+    lengths = (7, 25, 16)
+    boundaries = torch.tensor([0, 7, 32, 48], dtype=torch.int32, device=device)
+    try:
+        ours = OnGpu(boundaries, 32).attend(
+            query, key, value, first_only=False, probability=0.0, scaling=0.2
+        )
+        ours.sum().backward()
+    except (RuntimeError, TypeError) as error:
+        return f"torch's flash attention fails here: {str(error).splitlines()[0]}"
+    by_text = [t[0].float().transpose(0, 1).split(lengths, dim=1) for t in (query, key, value)]
+    texts = [
+        scaled_dot_product_attention(q, k, v, scale=0.2) for q, k, v in zip(*by_text, strict=True)
+    ]
+    exact = torch.cat(texts, dim=1).transpose(0, 1)
+    if not torch.allclose(ours[0].float(), exact, atol=0.02):
+        return "torch's flash attention gives another result here"
+    return None

@@ -21,7 +21,7 @@ def covered(forwards: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
             setattr(module, "forward", forward)  # noqa: B010 (mypy has it a method)
         yield
     finally:
-        for module, forward in before.items():
+        for module, earlier in before.items():
             module.__dict__.pop("forward", None)
-            if forward is not None:
-                setattr(module, "forward", forward)  # noqa: B010
+            if earlier is not None:
+                setattr(module, "forward", earlier)  # noqa: B010

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -118,7 +118,8 @@ class RecordedSteps:
         return recorded.loss.clone()
 
     def _record(self, batch: Batch) -> _Recorded:
-        own = dataclasses.replace(batch, **{n: t.clone() for n, t in _tensors(batch).items()})
+        fields: dict[str, Any] = {n: tensor.clone() for n, tensor in _tensors(batch).items()}
+        own = dataclasses.replace(batch, **fields)
         play, loss = self._recorder.record(lambda: self._step(own))
         return _Recorded(own, play, loss)
 

@@ -115,6 +115,7 @@ def test_with_dropout_the_tiny_task_is_learned(
     assert off == {
         "frozen-weights": "no linear layer has frozen weights of more bits",
         "four-bit-scratch": "no layer is in 4 bits",
+        "step-graph": "for CUDA GPUs only",
     }
     assert result.measurement["accuracy"] >= 0.9
 
@@ -130,6 +131,7 @@ def test_what_is_off_says_why(make_trial: MakeTrial) -> None:
         "four-bit-scratch": "no layer is in 4 bits",
         "bf16-gradients": "for bf16 only",
         "used-rows": "the token embedding is not trained",
+        "step-graph": "for CUDA GPUs only",
     }
 
 

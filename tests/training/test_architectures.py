@@ -54,7 +54,7 @@ def off(result: TrialResult) -> dict[str, str]:
 
 def expected_off(kind: str, slug: str, precision: Precision, *, drops: bool) -> dict[str, str]:
     """Return all that must be off, with why."""
-    found = dict(OBSTACLES[kind])
+    found = {**OBSTACLES[kind], "step-graph": "for CUDA GPUs only"}
     if precision is Precision.FP32:
         found["frozen-weights"] = "products in 32 bits need no conversion"
         found["bf16-gradients"] = "for bf16 only"

@@ -13,7 +13,7 @@ from peftcore.accelerations import ALL
 from peftcore.data.batches import Batch, Span
 from peftcore.training import trial as trials
 from peftcore.training.accelerating import Accelerated
-from peftcore.training.attending import OnGpu, OnProcessor, on_gpu
+from peftcore.training.attending import OnGpu, OnProcessor, flash_fails, on_gpu
 from peftcore.training.covering import covered
 from peftcore.training.encoder import EncoderPass, find_encoder
 from peftcore.training.evaluating import evaluation_mode
@@ -76,6 +76,24 @@ def test_a_gpus_layout_attends_as_a_processors(first_only: bool) -> None:
     assert torch.equal(gpu.first_tokens(hidden), host.first_tokens(hidden))
     assert gpu.end_to_end
     assert host.end_to_end
+
+
+def test_the_flash_kernel_is_tried_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, dtype = torch.device("cpu"), torch.float32
+    assert flash_fails(device, dtype) is None
+
+    def other(*arguments: Any, **options: Any) -> tuple[torch.Tensor]:
+        return (flash(*arguments, **options)[0] + 0.1,)
+
+    monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", other)
+    assert flash_fails(device, dtype) == "torch's flash attention gives another result here"
+
+    def none(*_: Any, **__: Any) -> tuple[torch.Tensor]:
+        raise RuntimeError("no kernel for this GPU\nand a long trace")
+
+    monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", none)
+    told = flash_fails(device, dtype)
+    assert told == "torch's flash attention fails here: no kernel for this GPU"
 
 
 def with_boundaries(batch: Batch) -> Batch:
