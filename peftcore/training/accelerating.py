@@ -41,7 +41,7 @@ from peftcore.scenarios import Precision, Recipe
 from peftcore.training.attending import Layout, OnProcessor, flash_fails, on_gpu
 from peftcore.training.covering import covered
 from peftcore.training.dropping import cheap_dropout, dropout
-from peftcore.training.encoder import EncoderPass, find_encoder
+from peftcore.training.encoder import EncoderPass, find_encoder, head_width
 from peftcore.training.fourbit import find_four_bit, one_scratch
 from peftcore.training.kernels.compiling import NoKernels, load_kernels
 from peftcore.training.kernels.passes import dropout as compiled_dropout
@@ -170,7 +170,7 @@ def accelerated(
     if on(BF16_GRADIENTS) and not (kernels and on(FUSED_UPDATE)):
         off[BF16_GRADIENTS.name] = "it needs compiled-kernels and fused-update"
     if device.type == "cuda" and on(PADDING_FREE):
-        failure = flash_fails(device, dtype)
+        failure = flash_fails(device, dtype, head_width(model))
         if failure is not None:
             off[PADDING_FREE.name] = failure
     for acceleration in (FIRST_TOKEN, STEP_GRAPH):
@@ -269,8 +269,12 @@ def _obstacles(classifier: Classifier, recipe: Recipe, device: torch.device) -> 
     if device.type != "cpu":
         found[CHEAP_DROPOUT] = "a GPU draws its random numbers faster than it can use them"
         found[COMPILED_KERNELS] = found[BF16_GRADIENTS] = "for processors only"
-    elif not any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()):
-        found[CHEAP_DROPOUT] = "the model has no dropout modules that drop anything"
+    else:
+        drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
+        if not drops:
+            found[CHEAP_DROPOUT] = "the model has no dropout modules that drop anything"
+        if why is not None and not drops and BF16_GRADIENTS in found:
+            found.setdefault(COMPILED_KERNELS, "nothing in this model that they compute")
     named = {acceleration.name: why for acceleration, why in found.items()}
     if device.type == "cpu":
         # What an architecture is like says more than that it isn't BERT's.

@@ -1,4 +1,4 @@
-"""Cover the ``forward`` of single modules of an unmodified model, and uncover it again."""
+"""Cover a method of single modules of an unmodified model, and uncover it again."""
 
 from __future__ import annotations
 
@@ -10,18 +10,24 @@ from torch import nn
 
 
 @contextmanager
-def covered(forwards: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
-    """Let each of these modules compute what it is mapped to inside the block, and then as before.
+def covered(
+    methods: Mapping[nn.Module, Callable[..., Any]], name: str = "forward"
+) -> Iterator[None]:
+    """Let each of these modules do what it is mapped to inside the block, and then as before.
 
     A module may be covered already: then that comes back.
+
+    Args:
+        methods: what takes the place of the method ``name`` of each module.
+        name: which method.
     """
-    before = {module: vars(module).get("forward") for module in forwards}
+    before = {module: vars(module).get(name) for module in methods}
     try:
-        for module, forward in forwards.items():
-            setattr(module, "forward", forward)  # noqa: B010 (mypy has it a method)
+        for module, method in methods.items():
+            setattr(module, name, method)
         yield
     finally:
         for module, earlier in before.items():
-            module.__dict__.pop("forward", None)
+            module.__dict__.pop(name, None)
             if earlier is not None:
-                setattr(module, "forward", earlier)  # noqa: B010
+                setattr(module, name, earlier)

@@ -45,6 +45,13 @@ def find_encoder(model: nn.Module) -> nn.Module | None:
     return None
 
 
+def head_width(model: nn.Module) -> int:
+    """Return how many numbers a token has in one head of the encoder that is found in a model."""
+    encoder: Any = find_encoder(model)
+    width: int = encoder.layer[0].attention.self.attention_head_size
+    return width
+
+
 class EncoderPass:
     """What takes the place of an encoder's ``forward``; its caller then passes a ``layout``.
 

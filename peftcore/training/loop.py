@@ -74,9 +74,10 @@ def _update(classifier: Accelerated, recipe: Recipe, steps: int) -> Step:
     update = Update(classifier, recipe, steps)
     if not classifier.on(STEP_GRAPH):
         return update
-    return RecordedSteps(
-        update,
-        CudaGraphs(classifier.device),
-        texts=recipe.batch_size,
-        failed=lambda why: classifier.turn_off(STEP_GRAPH, f"a step can't be recorded: {why}"),
-    )
+
+    def failed(why: str) -> None:
+        classifier.forget_gradients()
+        classifier.turn_off(STEP_GRAPH, f"a step can't be recorded: {why}")
+
+    graphs = CudaGraphs(classifier.device)
+    return RecordedSteps(update, graphs, texts=recipe.batch_size, failed=failed)

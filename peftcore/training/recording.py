@@ -62,8 +62,15 @@ class CudaGraphs:
     ) -> tuple[Callable[[], None], torch.Tensor]:
         """Take a function down as a CUDA graph; see :meth:`Recorder.record`."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-            result = function()
+        outside = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+                result = function()
+        except RuntimeError as error:
+            # Ending a recording that failed may fail, too: it then hides why, and stays on its
+            # stream.
+            torch.cuda.set_stream(outside)
+            raise RuntimeError(str(error.__context__ or error)) from error
         return graph.replay, result
 
 
@@ -82,7 +89,8 @@ class RecordedSteps:
             device.
         recorder: takes it down.
         texts: how many a batch has; the last one of an epoch, if it has fewer, isn't recorded.
-        failed: told why, should recording fail; from then on the step runs as it is.
+        failed: told why, should recording fail; it undoes what half a step has left. From then on
+            the step runs as it is.
     """
 
     def __init__(
@@ -93,17 +101,18 @@ class RecordedSteps:
         self._texts = texts
         self._failed = failed
         self._recorded: dict[int, _Recorded] = {}
-        # The first step makes the optimiser's state, which a recording would make again.
-        self._may_record = False
+        self._met: set[int] = set()
         self._given_up = False
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """Train on one batch and return its mean loss before the update, on the device."""
-        whole = len(batch.labels) == self._texts
-        if not (self._may_record and whole) or self._given_up:
-            self._may_record = True
-            return self._recorder.run(lambda: self._step(batch))
         tokens = batch.input_ids.shape[1]
+        # At the first meeting libraries choose their kernels, and the very first step makes the
+        # optimiser's state: none of it belongs in a recording.
+        first = tokens not in self._met
+        self._met.add(tokens)
+        if first or len(batch.labels) != self._texts or self._given_up:
+            return self._recorder.run(lambda: self._step(batch))
         if tokens not in self._recorded:
             try:
                 self._recorded[tokens] = self._record(batch)

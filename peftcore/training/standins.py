@@ -54,24 +54,24 @@ def only_used_rows(table: nn.Embedding, rows: torch.Tensor) -> Iterator[Mapping[
     places = torch.full((len(weight),), -1, device=weight.device)
     places[rows] = torch.arange(len(rows), device=weight.device)
     padding = None if table.padding_idx is None else int(places[table.padding_idx])
-    behind = False
 
     def catch_up() -> None:
-        nonlocal behind
-        if behind:
-            weight.data[rows] = small.detach()
-        behind = False
+        weight.data[rows] = small.detach()
 
     def forward(ids: torch.Tensor) -> torch.Tensor:
-        nonlocal behind
         if table.training:
-            behind = True
             return embedding(places[ids], small, padding)
-        catch_up()
         return embedding(ids, weight.detach())
 
+    def train(mode: bool = True) -> nn.Embedding:
+        # At the switch, and not where the table is read: a step that is played back trains the
+        # rows without a call of ours.
+        if not mode:
+            catch_up()
+        return nn.Embedding.train(table, mode)
+
     try:
-        with covered({table: forward}):
+        with covered({table: forward}), covered({table: train}, "train"):
             yield {id(weight): small}
     finally:
         catch_up()

@@ -59,10 +59,13 @@ def expected_off(kind: str, slug: str, precision: Precision, *, drops: bool) -> 
         found["frozen-weights"] = "products in 32 bits need no conversion"
         found["bf16-gradients"] = "for bf16 only"
     else:
-        if slug in ("full", "qlora"):
+        # BERT's pooler is neither quantised nor trained.
+        if slug == "full" or (slug == "qlora" and kind != "bert"):
             found["frozen-weights"] = "no linear layer has frozen weights of more bits"
         if slug != "full":
             found["bf16-gradients"] = "no matrix of the backbone is trained"
+    if not drops and kind not in ("bert", "roberta") and "bf16-gradients" in found:
+        found["compiled-kernels"] = "nothing in this model that they compute"
     if slug != "qlora":
         found["four-bit-scratch"] = "no layer is in 4 bits"
     if slug != "full":

@@ -39,7 +39,7 @@ def flash(
     scale: float,
 ) -> tuple[torch.Tensor]:
     """What the operator of this signature does, text by text."""
-    assert (probability, causal, debug) == (0.0, False, False)
+    assert (causal, debug) == (False, False)
     assert query_boundaries.dtype == boundaries.dtype == torch.int32
     assert len(query_boundaries) == len(boundaries)
     texts = []
@@ -80,19 +80,26 @@ def test_a_gpus_layout_attends_as_a_processors(first_only: bool) -> None:
 
 def test_the_flash_kernel_is_tried_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     device, dtype = torch.device("cpu"), torch.float32
-    assert flash_fails(device, dtype) is None
+    assert flash_fails(device, dtype, 8) is None
 
     def other(*arguments: Any, **options: Any) -> tuple[torch.Tensor]:
         return (flash(*arguments, **options)[0] + 0.1,)
 
     monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", other)
-    assert flash_fails(device, dtype) == "torch's flash attention gives another result here"
+    assert flash_fails(device, dtype, 8) == "torch's flash attention gives another result here"
+
+    def wrong_gradient(*arguments: Any, **options: Any) -> tuple[torch.Tensor]:
+        result = flash(*arguments, **options)[0]
+        return (result.detach() + 2 * (result - result.detach()),)
+
+    monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", wrong_gradient)
+    assert flash_fails(device, dtype, 8) == "torch's flash attention gives another result here"
 
     def none(*_: Any, **__: Any) -> tuple[torch.Tensor]:
         raise RuntimeError("no kernel for this GPU\nand a long trace")
 
     monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", none)
-    told = flash_fails(device, dtype)
+    told = flash_fails(device, dtype, 8)
     assert told == "torch's flash attention fails here: no kernel for this GPU"
 
 

@@ -87,6 +87,35 @@ def test_attention_is_torchs(
     assert_near(gradients(result, arriving, *inputs), gradients(expected, arriving, *exact), bound)
 
 
+def test_attention_of_scores_that_are_all_far_below_zero(library: ctypes.CDLL) -> None:
+    """What fills a row of keys up has the score 0, hundreds above the others here."""
+    for score in (-50.0, -89.0, -90.0, -90.3, -300.0):
+        query = torch.full((1, 5, 1, 16), -1.0, requires_grad=True)
+        key = torch.full((1, 5, 1, 16), -score / 16)
+        key[0, :, 0, 0] += torch.arange(5) / 100
+        key.requires_grad_()
+        value = leaf(1, 5, 1, 16)
+        spans = spans_of(5)
+        result = attention(
+            query,
+            key,
+            value,
+            query_spans=spans,
+            spans=spans,
+            probability=0.0,
+            scaling=1.0,
+            library=library,
+        )
+        arriving = torch.randn(1, 5, 1, 16)
+        found = gradients(result, arriving, query, key, value)
+        q, k, v = (t.detach().transpose(1, 2).requires_grad_() for t in (query, key, value))
+        expected = scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2)
+        exact = torch.autograd.grad(expected, (q, k, v), arriving)
+        torch.testing.assert_close(result, expected, atol=1e-4, rtol=1e-4)
+        for mine, other in zip(found, exact, strict=True):
+            torch.testing.assert_close(mine, other.transpose(1, 2), atol=1e-3, rtol=1e-3)
+
+
 def test_attention_of_a_single_query_a_text(library: ctypes.CDLL) -> None:
     """As in a last layer that computes the first token alone, its texts padded or end to end."""
     query, key, value = leaf(3, 1, 2, 16), leaf(3, 40, 2, 16), leaf(3, 40, 2, 16)
@@ -341,7 +370,7 @@ def test_kernels_are_compiled_once(
     nothing_compiled()
     (compiled,) = tmp_path.iterdir()
     assert compiled.suffix == ".so"
-    monkeypatch.setattr(subprocess, "run", None)
+    monkeypatch.setattr(subprocess, "Popen", None)
     nothing_compiled()
 
 

@@ -92,7 +92,7 @@ def test_it_is_recorded_once_a_size_and_trains_the_same(
     # A loss is a number of its own: playing back the next step doesn't change it.
     assert [exact for exact, _ in losses] == [loss.item() for _, loss in losses]
     assert same(*models)
-    # Two sizes; not the first step, nor the batch of fewer texts.
+    # Two sizes, at the second meeting each; not the batch of fewer texts.
     assert recorder.recordings == 2
 
 

@@ -6,11 +6,23 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from peftcore.accelerations import ACCELERATIONS, ALL, SORTED_EVALUATION
+from peftcore.accelerations import (
+    ACCELERATIONS,
+    ALL,
+    BF16_GRADIENTS,
+    CHEAP_DROPOUT,
+    COMPILED_KERNELS,
+    FIRST_TOKEN,
+    FUSED_UPDATE,
+    PADDING_FREE,
+    SORTED_EVALUATION,
+    STEP_GRAPH,
+)
 from peftcore.report.canvas import Plot, new_figure
 from peftcore.report.engines.pairs import Runs
 from peftcore.report.engines.runs import COSTS, Cost, not_measured
 from peftcore.report.markdown import escape, listed, table
+from peftcore.report.metrics import MISSING
 from peftcore.report.render import image
 from peftcore.report.style import looks, plain
 
@@ -26,8 +38,12 @@ def section(runs: Sequence[Runs], plots: Mapping[str, Plot]) -> list[str]:
         return [heading, not_measured("ablation"), *_what_each_does(runs)]
     return [
         heading,
-        "How many times as much it takes with one left out and all others on: wall time of a "
-        "median step, and peak memory. Gains overlap, so they don't multiply up to the whole.",
+        "How many times as much it takes with one left out: wall time of a median step, and peak "
+        "memory. What needs the one that is left out goes with it: on a processor compiled "
+        f"attention and normalisation with {CHEAP_DROPOUT.name} where there is dropout, "
+        f"{BF16_GRADIENTS.name} with {COMPILED_KERNELS.name} or {FUSED_UPDATE.name}; on a GPU "
+        f"{FIRST_TOKEN.name} and {STEP_GRAPH.name} with {PADDING_FREE.name}. Gains overlap, so "
+        "they don't multiply up to the whole.",
         _ablation_table(taken_apart, COSTS["Step"]),
         "Peak memory:",
         _ablation_table(taken_apart, COSTS["Peak memory"]),
@@ -63,17 +79,25 @@ def _off(runs: Sequence[Runs], name: str) -> str:
 
 def _ablation_table(runs: Sequence[Runs], cost: Cost) -> str:
     rows = [
-        [name, *(run.cost_without(name, cost).show() for run in runs)] for name in _of_steps(runs)
+        [
+            name,
+            *(
+                run.cost_without(name, cost).show() if run.off(name) is None else MISSING
+                for run in runs
+            ),
+        ]
+        for name in _of_steps(runs)
     ]
     return table(["Left out", *(escape(run.summary.name) for run in runs)], rows)
 
 
 def _of_steps(runs: Sequence[Runs]) -> list[str]:
-    """Return which accelerations of training steps were left out in turn."""
+    """Return which accelerations of training steps were left out in turn where they were on."""
     return [
         name
         for name in ALL
-        if name != SORTED_EVALUATION.name and any(name in run.without for run in runs)
+        if name != SORTED_EVALUATION.name
+        and any(name in run.without and run.off(name) is None for run in runs)
     ]
 
 

@@ -68,13 +68,14 @@ class Differences:
 
     @property
     def p(self) -> float | None:
-        """The larger p of the two tests that the mean is above −1 and below +1 point."""
-        if self._error is None:
+        """The larger p of the two tests that the mean is above −1 and below +1 point.
+
+        ``None`` where the pairs have no spread to test by: accuracies come in steps, so that a few
+        pairs may agree by chance.
+        """
+        if not self._error:
             return None
         nearest = MARGIN_POINTS - abs(self.mean)
-        if self._error == 0:
-            # All pairs are alike: no test, but no doubt either.
-            return 0.0 if nearest > 0 else 1.0
         return float(student.sf(nearest / self._error, len(self.points) - 1))
 
     @property
@@ -85,7 +86,7 @@ class Differences:
     def verdict(self) -> str:
         """Return what is shown and what isn't."""
         if self.p is None:
-            return "equivalence is not shown: one pair says nothing of others"
+            return "equivalence is not shown: without a spread between pairs there is no test"
         if self.equivalent:
             return f"equivalent within ±{MARGIN_POINTS:g} point"
         return f"equivalence within ±{MARGIN_POINTS:g} point is not shown"
@@ -98,7 +99,8 @@ class Learned:
     Attributes:
         method: the method.
         accuracy: of each engine in percent, by seed; the seeds that both ran.
-        chance: share of the most frequent label in the test set, in percent.
+        chance: what the most frequent label alone would get, in percent, or by luck on another
+            test set of the same size: two standard errors are added.
     """
 
     method: MethodSummary
@@ -117,9 +119,9 @@ class Learned:
 
     @property
     def flat(self) -> bool:
-        """Whether neither engine learned more than the most frequent label."""
-        best = max(self.mean(engine) for engine in Engine)
-        return self.chance is not None and best <= self.chance
+        """Whether an engine is not clear of chance by more than the margin of equivalence."""
+        worst = min(self.mean(engine) for engine in Engine)
+        return self.chance is not None and worst <= self.chance + MARGIN_POINTS
 
     @property
     def equivalent(self) -> bool:
@@ -128,7 +130,7 @@ class Learned:
 
     def verdict(self) -> str:
         """Return what is shown and what isn't."""
-        return "neither engine learned anything" if self.flat else self.differences.verdict()
+        return "too near chance to tell" if self.flat else self.differences.verdict()
 
 
 def gather(records: Sequence[Record]) -> list[Learned]:
@@ -143,7 +145,9 @@ def gather(records: Sequence[Record]) -> list[Learned]:
                 continue
             accuracy[engine_of(record)][record.seed] = value
             if measurement.majority_share is not None:
-                chance = 100 * measurement.majority_share
+                share = measurement.majority_share
+                error = math.sqrt(share * (1 - share) / max(len(record.labels or ()), 1))
+                chance = 100 * (share + 2 * error)
         seeds = set.intersection(*(set(values) for values in accuracy.values()))
         if seeds:
             paired = {e: {seed: accuracy[e][seed] for seed in seeds} for e in Engine}
@@ -232,7 +236,7 @@ def _table(learned: Sequence[Learned]) -> str:
     if len(learned) > 1:
         together = pooled(learned)
         count = str(len(together.points))
-        rows.append(["All", count, MISSING, MISSING, *_cells(together, together.verdict())])
+        rows.append(["All", count, MISSING, MISSING, *_cells(together, MISSING)])
     headings = [
         "Method",
         "Pairs",
@@ -266,8 +270,9 @@ def _warnings(learned: Sequence[Learned]) -> list[str]:
     flat = [escape(one.method.name) for one in learned if one.flat]
     if flat:
         texts.append(
-            f"With {listed(flat)} neither engine is more accurate than the most frequent label, so "
-            "that being alike says nothing."
+            f"With {listed(flat)} an engine is less than a point clear of what the most frequent "
+            "label gets, two standard errors of the test set allowed for, so that being alike says "
+            "nothing."
         )
     return [" ".join(texts)] if texts else []
 

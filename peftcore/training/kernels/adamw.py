@@ -73,8 +73,8 @@ class AdamW(torch.optim.Optimizer):
             first, second = group["betas"]
             how = floats(
                 1 - group["lr"] * group["weight_decay"],
-                first,
-                second,
+                1 - first,
+                1 - second,
                 group["lr"] / (1 - first**self._steps),
                 math.sqrt(1 - second**self._steps),
                 1e-8,

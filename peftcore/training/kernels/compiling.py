@@ -10,14 +10,19 @@ import ctypes
 import hashlib
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
 from functools import cache
 from pathlib import Path
 
+import torch
+
 SOURCE = Path(__file__).with_name("kernels.cpp")
-FLAGS = ("-O3", "-march=native", "-fopenmp", "-fno-math-errno")
+# The compiler of macOS comes without OpenMP: there the kernels run on one thread.
+_THREADS = () if sys.platform == "darwin" else ("-fopenmp",)
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", *_THREADS)
 _PATIENCE = 300.0
 """Seconds that compiling may take."""
 
@@ -42,6 +47,7 @@ def load_kernels() -> ctypes.CDLL:
         raise NoKernels(f"the compiled kernels can't be loaded: {error}") from error
     for name in ("sum_of_squares_float32", "sum_of_squares_bfloat16"):
         getattr(library, name).restype = ctypes.c_double
+    library.use_threads(ctypes.c_int64(torch.get_num_threads()))
     return library
 
 
@@ -81,18 +87,23 @@ def _compile_to(path: Path) -> None:
     # torch's loader calls ninja, which may be installed beside this interpreter alone.
     search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="peftcore-") as folder:
+        # A session of its own, so that the compiler it started ends with it.
+        compiling = subprocess.Popen(
+            [sys.executable, "-m", __name__, _name(), folder],
+            env={**os.environ, "PATH": search},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
         try:
-            done = subprocess.run(
-                [sys.executable, "-m", __name__, _name(), folder],
-                env={**os.environ, "PATH": search},
-                capture_output=True,
-                text=True,
-                timeout=_PATIENCE,
-            )
+            output, _ = compiling.communicate(timeout=_PATIENCE)
         except subprocess.TimeoutExpired as error:
+            os.killpg(compiling.pid, signal.SIGKILL)
+            compiling.communicate()
             raise NoKernels(f"compiling them took longer than {_PATIENCE:g} s") from error
-        if done.returncode != 0:
-            raise NoKernels(f"they can't be compiled here: {_reason(done.stdout + done.stderr)}")
+        if compiling.returncode != 0:
+            raise NoKernels(f"they can't be compiled here: {_reason(output)}")
         (Path(folder) / path.name).replace(path)
 
 
@@ -110,7 +121,7 @@ def _compile(name: str, folder: str) -> None:
         name=name,
         sources=[str(SOURCE)],
         extra_cflags=list(FLAGS),
-        extra_ldflags=["-fopenmp"],
+        extra_ldflags=list(_THREADS),
         build_directory=folder,
         is_python_module=False,
     )

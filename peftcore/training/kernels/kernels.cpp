@@ -97,7 +97,9 @@ inline Floats larger(Floats left, Floats right) { return left > right ? left : r
 // e to the power of numbers that are not positive, to within two units in the last place (the
 // polynomial of Cephes' expf).
 inline Floats exponential(Floats numbers) {
-  numbers = numbers < -87.0f ? all(-87.0f) : numbers;  // what isn't a number stays so
+  // Bounded to where the power is a float; what isn't a number stays so.
+  numbers = numbers < -87.0f ? all(-87.0f) : numbers;
+  numbers = numbers > 0.0f ? all(0.0f) : numbers;
   const Floats shifted = numbers * 1.44269504088896341f + 12582912.0f;  // rounds: 1.5 * 2^23
   const Floats power = shifted - 12582912.0f;
   const Floats rest = (numbers - power * 0.693359375f) + power * 2.12194440e-4f;
@@ -673,7 +675,7 @@ double sum_of_squares(const T* numbers, int64_t count) {
 
 struct Adam {
   float decay;           // 1 - rate * weight decay
-  float first, second;   // the two betas
+  float first, second;   // 1 less each of the two betas
   float step;            // rate / (1 - first^t)
   float correction;      // sqrt(1 - second^t)
   float epsilon, excess;
@@ -690,8 +692,9 @@ void adam(float* weights, const T* gradients, float* means, float* squares, bflo
           int64_t count, Adam how) {
   const auto update = [&](int64_t at) {
     const Floats gradient = load(gradients + at) / how.excess;
-    const Floats mean = load(means + at) + (gradient - load(means + at)) * (1 - how.first);
-    const Floats square = load(squares + at) * how.second + gradient * gradient * (1 - how.second);
+    const Floats mean = load(means + at) + (gradient - load(means + at)) * how.first;
+    const Floats before = load(squares + at);
+    const Floats square = before + (gradient * gradient - before) * how.second;
     const Floats denominator = root(square) / how.correction + how.epsilon;
     const Floats weight = load(weights + at) * how.decay - mean / denominator * how.step;
     store(means + at, mean);
@@ -771,6 +774,15 @@ void adam(float* weights, const T* gradients, float* means, float* squares, bflo
   }
 
 extern "C" {
+// Of this thread's parallel regions from now on: the library may have come with an OpenMP runtime
+// of its own, which doesn't know what torch was told.
+void use_threads(int64_t count) {
+#ifdef _OPENMP
+  omp_set_num_threads(static_cast<int>(count));
+#else
+  (void)count;
+#endif
+}
 FOR_TYPE(float, float32)
 FOR_TYPE(bfloat16, bfloat16)
 }

@@ -65,7 +65,10 @@ def test_the_first_words_hold_every_answer(everything: list[Record]) -> None:
 
 def test_the_first_words_hold_what_is_not_shown() -> None:
     records = [*triple("full"), *triple("ia3", engine=0.05)]
-    records += [*learned("full", (0.8, 0.8), (0.8, 0.8)), *learned("ia3", (0.8, 0.8), (0.7, 0.9))]
+    records += [
+        *learned("full", (0.8, 0.8, 0.801), (0.8, 0.801, 0.8)),
+        *learned("ia3", (0.8, 0.8), (0.7, 0.9)),
+    ]
     first = compose(records, []).split("## Pairs")[0]
     assert "bounds with Full and is not shown to be with IA3." in first
     assert "with Full and not shown to be equivalent with IA3." in first
