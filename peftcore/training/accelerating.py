@@ -43,7 +43,7 @@ from peftcore.training.covering import covered
 from peftcore.training.dropping import cheap_dropout, dropout
 from peftcore.training.encoder import EncoderPass, find_encoder, head_width
 from peftcore.training.fourbit import find_four_bit, one_scratch
-from peftcore.training.kernels.compiling import NoKernels, load_kernels
+from peftcore.training.kernels.compiling import find_kernels
 from peftcore.training.kernels.passes import dropout as compiled_dropout
 from peftcore.training.standins import StandIns, copies_in, only_used_rows, used_rows
 
@@ -163,10 +163,11 @@ def accelerated(
 
     kernels = None
     if on(COMPILED_KERNELS):
-        try:
-            kernels = load_kernels()
-        except NoKernels as error:
-            off[COMPILED_KERNELS.name] = str(error)
+        found = find_kernels()
+        if isinstance(found, str):
+            off[COMPILED_KERNELS.name] = found
+        else:
+            kernels = found
     if on(BF16_GRADIENTS) and not (kernels and on(FUSED_UPDATE)):
         off[BF16_GRADIENTS.name] = "it needs compiled-kernels and fused-update"
     if device.type == "cuda" and on(PADDING_FREE):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 import subprocess
 from collections.abc import Callable
@@ -358,7 +359,7 @@ def test_a_tensor_with_gaps_is_refused(library: ctypes.CDLL) -> None:
 @pytest.fixture
 def nothing_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], ctypes.CDLL]:
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
-    return load_kernels.__wrapped__
+    return compiling._load
 
 
 def test_kernels_are_compiled_once(
@@ -381,6 +382,18 @@ def test_without_a_compiler_there_are_none_and_it_says_why(
     with pytest.raises(NoKernels, match=r"can't be compiled here: .*no-compiler"):
         nothing_compiled()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_process_tries_once(
+    nothing_compiled: Callable[[], ctypes.CDLL], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    find = functools.cache(compiling.find_kernels.__wrapped__)
+    monkeypatch.setattr(compiling, "find_kernels", find)
+    assert "no-compiler" in str(find())
+    monkeypatch.setattr(subprocess, "Popen", None)
+    with pytest.raises(NoKernels, match="no-compiler"):
+        load_kernels()
 
 
 def test_a_compiler_that_hangs_is_not_waited_for(

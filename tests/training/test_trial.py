@@ -79,7 +79,7 @@ def test_every_method_leaves_a_whole_measurement(make_trial: MakeTrial, method: 
     assert (measured.adapter_file_bytes or 0) >= 4 * measured.trainable_parameters
     names = [check["name"] for check in measured.checks]
     assert names == ["targets", "head", "frozen weights", "trained weights", "pass", "reload"]
-    before = ["load", "attach", "check", "warm up", "train", "evaluate"]
+    before = ["load", "attach", "check", "compile", "warm up", "train", "evaluate"]
     assert list(measured.phases) == [*before, "matmul rate", "save", "reload"]
     assert measured.phases["train"].seconds == measured.train_seconds
 

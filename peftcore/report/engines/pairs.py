@@ -107,8 +107,10 @@ def section(runs: Sequence[Runs], plots: Mapping[str, Plot]) -> list[str]:
         "The same in figures, medians over the pairs:",
         _figures_table(runs),
         "Wall and CPU time are of training alone; memory is the highest in it, of the whole "
-        "process where nothing ran on a GPU, libraries included. Start to trained is wall time "
-        "from the start of the trial's process to the end of its training.",
+        "process where nothing ran on a GPU, libraries included; on a GPU it is what torch's "
+        "allocator had handed out, and what recorded steps keep reserved stands in the records. "
+        "Start to trained is wall time from the start of the trial's process to the end of its "
+        "training, without what compiles kernels once a machine.",
     ]
 
 

@@ -32,12 +32,30 @@ class NoKernels(Exception):
 
 
 @cache
+def find_kernels() -> ctypes.CDLL | str:
+    """Return the compiled kernels, or why there are none.
+
+    They are compiled if this machine has not done so before; in one process it is tried once.
+    """
+    try:
+        return _load()
+    except NoKernels as why:
+        return str(why)
+
+
 def load_kernels() -> ctypes.CDLL:
     """Return the compiled kernels, compiling them if this machine has not done so before.
 
     Raises:
         NoKernels: they can't be compiled or loaded.
     """
+    found = find_kernels()
+    if isinstance(found, str):
+        raise NoKernels(found)
+    return found
+
+
+def _load() -> ctypes.CDLL:
     path = _folder() / f"{_name()}.so"
     try:
         if not path.exists():
