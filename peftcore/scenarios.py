@@ -176,13 +176,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         recipe=Recipe(epochs=2),
         rates={"full": 1e-4, "lora": 2e-3, "qlora": 2e-3, "ia3": 2e-2, "head": 3e-2},
         rates_origin="chosen per method while the corpus was written",
-        # What reports/embedded/ measured with the first seed.
-        expected={
-            "full": 0.9517,
-            "lora": 0.9033,
-            "qlora": 0.9317,
-            "ia3": 0.935,
-        },
+        # No accuracy is expected: from seed to seed a method ends several points apart here, so
+        # that the floor asks for no more than that it has learned.
         caveat="The embedded corpus is written by a grammar. It shows that the machinery works on "
         "this machine; nothing about the methods can be concluded from it.",
     ),
