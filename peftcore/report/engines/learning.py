@@ -9,9 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
-
-from scipy.stats import t as student
+from statistics import fmean
 
 from peftcore.report.canvas import Plot, new_figure
 from peftcore.report.engines.runs import NAMES, engine_of, measured, not_measured, of_parts
@@ -22,6 +20,7 @@ from peftcore.report.style import looks, plain
 from peftcore.report.summary import MethodSummary, by_method
 from peftcore.report.tables import p_value
 from peftcore.results.records import Record
+from peftcore.statistics.variance import Mean, mean_of_seeds
 from peftcore.trials import Engine, Part
 
 LEARNING = "learning"
@@ -53,30 +52,26 @@ class Differences:
         return fmean(self.points)
 
     @property
-    def _error(self) -> float | None:
-        """The standard error of the mean; ``None`` for a single pair."""
-        count = len(self.points)
-        return stdev(self.points) / math.sqrt(count) if count > 1 else None
+    def _over_seeds(self) -> Mean | None:
+        """The mean with its error on this test set.
+
+        ``None`` for a single pair, and where the pairs have no spread to test by: accuracies come
+        in steps, so that a few pairs may agree by chance.
+        """
+        return mean_of_seeds(self.points)
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Student's interval of the mean difference; ``None`` for a single pair."""
-        if self._error is None:
-            return None
-        half = float(student.ppf((1 + CONFIDENCE) / 2, len(self.points) - 1)) * self._error
-        return self.mean - half, self.mean + half
+        """Student's interval of the mean difference; ``None`` where its error isn't known."""
+        return self._over_seeds.interval(CONFIDENCE) if self._over_seeds else None
 
     @property
     def p(self) -> float | None:
         """The larger p of the two tests that the mean is above −1 and below +1 point.
 
-        ``None`` where the pairs have no spread to test by: accuracies come in steps, so that a few
-        pairs may agree by chance.
+        ``None`` where its error isn't known.
         """
-        if not self._error:
-            return None
-        nearest = MARGIN_POINTS - abs(self.mean)
-        return float(student.sf(nearest / self._error, len(self.points) - 1))
+        return self._over_seeds.equivalence_p(MARGIN_POINTS) if self._over_seeds else None
 
     @property
     def equivalent(self) -> bool:
