@@ -17,6 +17,9 @@ from peftcore.report.metrics import (
 from peftcore.report.pairing import PairedAccuracy, Standing
 from peftcore.report.summary import BASELINE, MethodSummary, Summary
 from peftcore.report.tables import p_value
+from peftcore.report.wording import ONE_SEED, between, bracketed, compared
+from peftcore.statistics.comparing import MARGIN_POINTS
+from peftcore.statistics.variance import Estimand
 
 
 def against_full(summary: Summary) -> list[str]:
@@ -50,7 +53,8 @@ def against_references(summary: Summary) -> list[str]:
         for candidate in summary.candidates:
             paired = summary.paired(candidate, reference)
             if paired is not None:
-                gap = f"{escape(candidate.name)} ({signed(paired.mean_points, 2)})"
+                points = f"{signed(paired.mean_points, 2)} {bracketed(paired.interval_points)}"
+                gap = f"{escape(candidate.name)} ({points.strip()})"
                 groups.setdefault(_group(paired), []).append(gap)
         if not groups:
             continue
@@ -66,7 +70,7 @@ def against_references(summary: Summary) -> list[str]:
 
 _GROUPS = {
     Standing.ABOVE: "beating it:",
-    Standing.OPEN: "not told apart from it on this test set:",
+    Standing.OPEN: "not told apart from it:",
     Standing.BELOW: "beaten by it:",
     Standing.UNTESTED: "not tested against it for want of predictions:",
 }
@@ -82,9 +86,8 @@ def _group_order(item: tuple[str, list[str]]) -> int:
 
 def extremes(summary: Summary) -> list[str]:
     """Return a sentence each on which candidate is most accurate, fastest, leanest, smallest."""
-    sentences = []
+    sentences = _most_accurate(summary)
     for metric, word in (
-        (ACCURACY, "most accurate"),
         (TRAIN_TIME, "fastest to train"),
         (summary.memory, "leanest in memory"),
         (FILE_SIZE, "smallest to keep"),
@@ -98,6 +101,31 @@ def extremes(summary: Summary) -> list[str]:
         verb = "is" if len(leaders) == 1 else "are equally"
         sentences.append(f"{names} {verb} {word} ({with_unit(metric, leaders[0].mean(metric))}).")
     return sentences
+
+
+def _most_accurate(summary: Summary) -> list[str]:
+    """Return who leads in accuracy, and from whom the leader can't be told apart."""
+    measured = [m for m in summary.candidates if m.mean(ACCURACY) is not None]
+    best = summary.most_accurate(measured)
+    if best is None or len(measured) < 2:
+        return []
+    level, open_ = [], []
+    for method in measured:
+        paired = None if method is best else summary.paired(method, best)
+        if paired is not None and paired.standing is Standing.OPEN:
+            level.append(escape(method.name))
+        elif method is not best and (paired is None or paired.standing is Standing.UNTESTED):
+            open_.append(escape(method.name))
+    text = (
+        f"{escape(best.name)} has the highest accuracy ({with_unit(ACCURACY, best.mean(ACCURACY))})"
+    )
+    if level:
+        text += f", and can't be told apart from {listed(level)}"
+    if open_:
+        text += f"; {listed(open_)} could not be tested against it"
+    if not level and not open_:
+        text += ", and every other method is told apart from it"
+    return [f"{text}."]
 
 
 def best_of(methods: Sequence[MethodSummary], metric: Metric) -> list[MethodSummary]:
@@ -123,40 +151,33 @@ def accuracy_difference(summary: Summary, method: MethodSummary, other: MethodSu
     if paired is None:
         return []
     name, base = escape(method.name), escape(other.name)
+    estimate = summary.estimate(method, ACCURACY)
+    interval = between(estimate.ends if estimate else None)
+    accuracy = f"{with_unit(ACCURACY, method.mean(ACCURACY))} {interval}".strip()
+    sentences = [f"Its accuracy is {accuracy}.", f"{compared(paired, name, base)}."]
     seed = paired.seeds[0]
-    if len(paired.seeds) > 1:
-        return [_difference_over_seeds(base, paired)]
-    size = f"{abs(paired.mean_points):.2f} points"
-    where = "above" if paired.mean_points > 0 else "below"
-    accuracy, base_accuracy = (ACCURACY.show(m.mean(ACCURACY)) for m in (method, other))
-    if size == "0.00 points":
-        first = f"Accuracy ends at {accuracy}%, level with {base}."
-    else:
-        first = f"Accuracy ends at {accuracy}%, {size} {where} {base} ({base_accuracy}%)."
-    if seed.discordant is None or seed.p_value is None:
-        return [first, "Whether that is chance can't be tested: predictions were not kept."]
-    only, only_base = seed.discordant
-    test = (
-        f"(exact McNemar p {p_value(seed.p_value)}: {only:,} examples are right in {name} alone, "
-        f"{only_base:,} in {base} alone)"
-    )
-    if paired.standing is Standing.OPEN:
-        return [first, f"The two can't be told apart on this test set {test}."]
-    return [first, f"The test set tells them apart {test}; it says nothing about other seeds."]
-
-
-def _difference_over_seeds(base: str, paired: PairedAccuracy) -> str:
-    low, high = paired.range_points
-    count = len(paired.seeds)
-    mean = f"{signed(paired.mean_points, 2)} points ({signed(low, 2)} to {signed(high, 2)})"
-    text = f"Over {count} seeds accuracy differs from {base} by {mean}"
-    if paired.changes_sign:
-        return f"{text}: the sign changes with the seed, so neither is ahead."
-    if paired.standing is Standing.UNTESTED:
-        return f"{text}; not every seed can be tested, because predictions were not kept."
-    if paired.standing is Standing.OPEN:
-        return f"{text}, but not with every seed does the test set tell them apart."
-    return f"{text}, and with every seed the test set tells them apart."
+    if paired.single:
+        if seed.discordant is not None:
+            only, only_base = seed.discordant
+            corrected = "" if paired.adjusted_p is None else ", corrected"
+            p = seed.p_value if paired.adjusted_p is None else paired.adjusted_p
+            sentences.append(
+                f"That is about these two trained models ({only:,} examples are right in {name} "
+                f"alone, {only_base:,} in {base} alone: exact McNemar p {p_value(p)}{corrected}); "
+                f"{ONE_SEED}."
+            )
+        return sentences
+    if paired.test_set is not None:
+        sentences.append(
+            f"{Estimand.TEST_SET.capitalize()} other seeds would give "
+            f"{bracketed(paired.test_set.interval())}."
+        )
+    if paired.equivalence_p is not None and not (paired.equivalent or paired.differs):
+        sentences.append(
+            f"That they are equivalent within ±{MARGIN_POINTS:g} points is not shown "
+            f"(TOST p {p_value(paired.equivalence_p)})."
+        )
+    return sentences
 
 
 def _trained_weights(method: MethodSummary) -> list[str]:
@@ -222,11 +243,15 @@ def what_tests_mean(summary: Summary) -> str | None:
         return None
     if len(summary.seeds) == 1:
         return (
-            "Each test asks whether two trained models differ on texts like these; it says "
-            "nothing about other seeds, and it is not corrected for there being several tests."
+            "Each test asks whether two trained models differ on reviews like these (McNemar's "
+            "exact test, corrected by Holm's procedure for there being several); "
+            f"{ONE_SEED}, so nothing here tells a method from a lucky draw of weights and of "
+            "training examples."
         )
     return (
-        "Two methods count as told apart only if the exact McNemar test gives p < 0.05 with every "
-        "seed and the same one is ahead with every seed. The p shown is the largest of any seed; "
-        "it is not corrected for there being several tests."
+        "Intervals and tests of differences are about other seeds and other test examples: two-way "
+        "variance components of seeds and examples, paired, with Satterthwaite's degrees of "
+        "freedom and the variance over seeds drawn towards what the methods have in common. Two "
+        "methods are told apart where p < 0.05 after Holm's correction for all pairs; intervals "
+        "are not corrected, so that one which excludes zero need not be enough."
     )

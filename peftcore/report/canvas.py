@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from peftcore.report.markdown import escape, listed
 from peftcore.report.metrics import ACCURACY, Metric
 from peftcore.report.style import WIDTH_INCHES, Look, looks, plain
-from peftcore.report.summary import BAG_OF_WORDS, Error, MethodSummary, Summary
+from peftcore.report.summary import BAG_OF_WORDS, MethodSummary, Summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,26 +58,35 @@ def accuracy_limits(summary: Summary) -> tuple[float, float]:
     for method in summary.methods:
         value = method.mean(ACCURACY)
         if value is not None:
-            error = error_of(summary, method, ACCURACY)
-            ends += [value - error, value + error]
+            below, above = error_of(summary, method, ACCURACY)
+            ends += [value - below, value + above]
     # Under two points of width, noise would look like a difference.
     air = max(0.08 * (max(ends) - min(ends)), 1.0)
     return max(min(ends) - air, 0.0), max(ends) + air
 
 
-def error_of(summary: Summary, method: MethodSummary, metric: Metric) -> float:
-    """Return the half length of an error bar; zero where there is none to draw."""
-    estimate = method.estimate(metric)
-    if estimate is None or estimate.error is None:
-        return 0.0
-    # One finished seed among several: its sampling error is not what the others' bars mean.
-    if len(summary.seeds) > 1 and estimate.error_kind is Error.SAMPLING:
-        return 0.0
-    return estimate.error
+def error_of(summary: Summary, method: MethodSummary, metric: Metric) -> tuple[float, float]:
+    """Return how far an error bar reaches below and above; zeros where there is none to draw."""
+    estimate = summary.estimate(method, metric)
+    return estimate.error if estimate else (0.0, 0.0)
 
 
-def draw_bag_of_words(axes: Axes, summary: Summary, *, upright: bool = False) -> Text | None:
-    """Draw the accuracy of the bag of words as a dashed line and return its name, if written."""
+def drawn_error(error: tuple[float, float]) -> list[list[float]] | None:
+    """Return an error as matplotlib takes it; ``None`` where there is none to draw."""
+    return [[error[0]], [error[1]]] if any(error) else None
+
+
+def draw_bag_of_words(
+    axes: Axes, summary: Summary, *, upright: bool = False, named: bool = True
+) -> Text | None:
+    """Draw the accuracy of the bag of words as a dashed line and return its name, if written.
+
+    Args:
+        axes: what to draw in.
+        summary: whose bag of words.
+        upright: whether accuracy is the axis from left to right; the name is then left out.
+        named: whether its name is written at the line.
+    """
     method = summary.find(BAG_OF_WORDS)
     accuracy = method.mean(ACCURACY) if method else None
     if method is None or accuracy is None:
@@ -87,6 +96,8 @@ def draw_bag_of_words(axes: Axes, summary: Summary, *, upright: bool = False) ->
         axes.axvline(accuracy, **look)  # type: ignore[arg-type]
         return None
     axes.axhline(accuracy, **look)  # type: ignore[arg-type]
+    if not named:
+        return None
     return axes.annotate(
         f"{plain(method.name)}, {ACCURACY.show(accuracy)}%",
         (0.01, accuracy),

@@ -37,15 +37,16 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         key="lora-accuracy",
         text="LoRA reproduces 99.7% of Full's accuracy",
-        rule="confirmed if the whole 95% interval of LoRA's difference from Full is at or above "
-        "−0.3% of Full's accuracy, not confirmed if all of it is below; with every seed",
+        rule="confirmed if the whole 95% interval of LoRA's difference from Full on reviews like "
+        "these is at or above −0.3% of Full's accuracy, not confirmed if all of it is below; one "
+        "seed decides nothing",
         judge=judging.lora_reproduces_full,
     ),
     Claim(
         key="full-beats-lora",
         text="Full beats LoRA by 0.25 points",
-        rule="confirmed if McNemar's exact test puts Full above LoRA with p < 0.05 with every "
-        "seed, not confirmed if it puts it below",
+        rule="confirmed if Full is told apart above LoRA on reviews like these (p < 0.05 after "
+        "Holm's correction), not confirmed if it is below; one seed decides nothing",
         judge=judging.full_beats_lora,
     ),
     Claim(
@@ -86,8 +87,9 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         key="ia3-accuracy",
         text="IA3 has the largest accuracy gap",
-        rule="confirmed if McNemar's exact test puts IA3 below each of Full, LoRA and QLoRA with "
-        "p < 0.05 with every seed, not confirmed if it puts it above one",
+        rule="confirmed if IA3 is told apart below each of Full, LoRA and QLoRA on reviews like "
+        "these (p < 0.05 after Holm's correction), not confirmed if it is above one; one seed "
+        "decides nothing",
         judge=judging.ia3_has_the_largest_gap,
     ),
     Claim(

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from peftcore.report.canvas import Plot, draw_bag_of_words, looks_of, method_names, new_figure
+from peftcore.report.metrics import ACCURACY
 from peftcore.report.style import plain
-from peftcore.report.summary import MethodSummary, Summary
+from peftcore.report.summary import BAG_OF_WORDS, MethodSummary, Summary
+from peftcore.statistics.variance import wilson
 
 
 def learning_curves(summary: Summary) -> Plot | None:
     """Draw the learning curves; nothing where no trial kept its losses."""
-    with_losses = [method for method in summary.candidates if _losses(method)]
-    with_losses += [method for method in summary.references if _losses(method)]
+    with_losses = [method for method in summary.candidates if _losses(method).mean]
+    with_losses += [method for method in summary.references if _losses(method).mean]
     if not with_losses:
         return None
-    with_accuracy = [method for method in summary.methods if _epochs(summary, method)]
+    with_accuracy = [method for method in summary.methods if _epochs(summary, method).mean]
     columns = 2 if with_accuracy else 1
     figure = new_figure(4.2 + 0.25 * (len(with_losses) // 6))
     figure.set_layout_engine("constrained", wspace=0.05)
     panels = figure.subplots(1, columns, squeeze=False)[0]
     style = looks_of(summary)
     for method in with_losses:
-        steps, losses = _smoothed(_losses(method))
+        curve = _losses(method)
+        steps, losses = list(curve.mean), list(curve.mean.values())
         look = style[method.slug]
+        if curve.several:
+            low, high = list(curve.low.values()), list(curve.high.values())
+            panels[0].fill_between(steps, low, high, color=look.colour, alpha=0.18, linewidth=0)
         panels[0].plot(
             steps,
             losses,
@@ -58,7 +65,15 @@ def learning_curves(summary: Summary) -> Plot | None:
             " and accuracy on the test set after each epoch, whose axis doesn't start at zero"
         )
     if len(summary.seeds) > 1:
-        caption += "; means over the seeds that finished"
+        caption += (
+            "; means over the seeds that finished, with bands and bars from the lowest to the "
+            "highest of them"
+        )
+    elif with_accuracy:
+        caption += (
+            "; error bars are 95% intervals of one trained model on reviews like these, and of "
+            "other seeds one seed says nothing"
+        )
     names = method_names(with_losses)
     return Plot(
         name="learning_curves",
@@ -70,51 +85,97 @@ def learning_curves(summary: Summary) -> Plot | None:
 
 def _accuracy_curves(axes: Axes, summary: Summary, methods: Sequence[MethodSummary]) -> None:
     style = looks_of(summary)
-    for method in methods:
+    for number, method in enumerate(methods):
         curve = _epochs(summary, method)
         look = style[method.slug]
-        axes.plot(
-            list(curve),
-            [100 * accuracy for accuracy in curve.values()],
+        centre, low, high = (
+            100 * np.array(list(side.values())) for side in (curve.mean, curve.low, curve.high)
+        )
+        # Side by side, or the bars of methods that end alike would hide one another.
+        shift = 0.035 * (number - (len(methods) - 1) / 2)
+        axes.errorbar(
+            [epoch + shift for epoch in curve.mean],
+            centre,
+            # Not below zero, where rounding would put the mean of equal seeds.
+            yerr=np.maximum([centre - low, high - centre], 0),
             color=look.colour,
             linestyle=look.line,
             linewidth=1.8,
+            elinewidth=1.2,
+            capsize=2,
             marker=look.marker,
             markersize=7,
         )
-    draw_bag_of_words(axes, summary)
+    # Named below the axis: within it, there is always a line or an error bar in the way.
+    draw_bag_of_words(axes, summary, named=False)
+    bag_of_words = summary.find(BAG_OF_WORDS)
+    accuracy = bag_of_words.mean(ACCURACY) if bag_of_words else None
+    dashed = "" if accuracy is None else f" (dashed: bag of words, {ACCURACY.show(accuracy)}%)"
     axes.set_title("Accuracy by epoch", loc="left", fontweight="bold")
-    axes.set_xlabel("epoch")
+    axes.set_xlabel(f"epoch{dashed}")
     axes.set_ylabel("accuracy (%); axis doesn't start at 0")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.margins(x=0.1, y=0.1)
     axes.grid(axis="y")
 
 
-def _losses(method: MethodSummary) -> dict[float, float]:
-    """Return the loss at each step that every finished seed has, averaged over seeds."""
-    return _mean_curve([r.measurement.losses for r in method.finished if r.measurement])
+@dataclass(frozen=True, kw_only=True)
+class _Curve:
+    """A curve over seeds, each part by step or epoch.
+
+    Attributes:
+        mean: over seeds.
+        low: the lowest of the seeds; of one seed's accuracy, the lower end of its interval.
+        high: the highest, likewise.
+        several: whether it is of several seeds.
+    """
+
+    mean: dict[float, float]
+    low: dict[float, float]
+    high: dict[float, float]
+    several: bool
 
 
-def _epochs(summary: Summary, method: MethodSummary) -> dict[float, float]:
-    """Return the accuracy after each epoch, averaged over seeds; empty with random weights."""
-    if not summary.pretrained:
-        return {}
-    return _mean_curve([r.measurement.epoch_accuracies for r in method.finished if r.measurement])
+def _losses(method: MethodSummary) -> _Curve:
+    """Return the smoothed loss at each step that every finished seed has."""
+    curves = [r.measurement.losses for r in method.finished if r.measurement]
+    by_seed = _at_shared(curves)
+    return _over_seeds([_smoothed(curve) for curve in by_seed])
 
 
-def _mean_curve(curves: Sequence[Sequence[Sequence[float]]]) -> dict[float, float]:
+def _epochs(summary: Summary, method: MethodSummary) -> _Curve:
+    """Return the accuracy after each epoch, as a share; empty with random weights."""
+    measured = [r.measurement for r in method.finished if r.measurement and summary.pretrained]
+    curve = _over_seeds(_at_shared([measurement.epoch_accuracies for measurement in measured]))
+    examples = measured[0].evaluated_examples if measured else None
+    if curve.several or not examples:
+        return curve
+    ends = {x: wilson(round(share * examples), examples) for x, share in curve.mean.items()}
+    low, high = ({x: pair[side] for x, pair in ends.items()} for side in (0, 1))
+    return replace(curve, low=low, high=high)
+
+
+def _at_shared(curves: Sequence[Sequence[Sequence[float]]]) -> list[dict[float, float]]:
+    """Return the curves that have points, at the steps or epochs that all of those have."""
     by_seed = [{point[0]: point[1] for point in curve} for curve in curves if curve]
-    if not by_seed:
-        return {}
-    shared = sorted(set.intersection(*(set(curve) for curve in by_seed)))
-    return {x: float(np.mean([curve[x] for curve in by_seed])) for x in shared}
+    shared = sorted(set.intersection(*(set(curve) for curve in by_seed))) if by_seed else []
+    return [{x: curve[x] for x in shared} for curve in by_seed]
 
 
-def _smoothed(curve: dict[float, float]) -> tuple[list[float], list[float]]:
+def _over_seeds(by_seed: Sequence[dict[float, float]]) -> _Curve:
+    values = {x: [curve[x] for curve in by_seed] for x in (by_seed[0] if by_seed else ())}
+    return _Curve(
+        mean={x: float(np.mean(ys)) for x, ys in values.items()},
+        low={x: min(ys) for x, ys in values.items()},
+        high={x: max(ys) for x, ys in values.items()},
+        several=len(by_seed) > 1,
+    )
+
+
+def _smoothed(curve: dict[float, float]) -> dict[float, float]:
     """Return the running mean over a twentieth of the points, each at the middle of its window."""
     window = max(len(curve) // 20, 1)
     kernel = np.ones(window) / window
     steps = np.convolve(list(curve), kernel, mode="valid")
     losses = np.convolve(list(curve.values()), kernel, mode="valid")
-    return steps.tolist(), losses.tolist()
+    return dict(zip(steps.tolist(), losses.tolist(), strict=True))

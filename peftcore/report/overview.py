@@ -11,6 +11,7 @@ from peftcore.report.canvas import (
     Plot,
     accuracy_limits,
     draw_bag_of_words,
+    drawn_error,
     error_of,
     in_sentence,
     looks_of,
@@ -38,7 +39,7 @@ def overview(summary: Summary) -> Plot:
         "so those two show dots, not bars."
     )
     if any(method.mean(ACCURACY) is not None for method in summary.methods):
-        caption += f" In the panel of accuracy, {summary.error_note}."
+        caption += f" {summary.error_bars_note}."
         bag_of_words = summary.find(BAG_OF_WORDS)
         if bag_of_words is not None:
             caption += (
@@ -85,7 +86,7 @@ def _panel(axes: Axes, summary: Summary, metric: Metric) -> None:
             _bar(axes, value, row, look, error)
         axes.annotate(
             metric.show(value),
-            (value + error, row),
+            (value + error[1], row),
             xytext=(7 if dots else 4, 0),
             textcoords="offset points",
             va="center",
@@ -128,19 +129,21 @@ def _short_count(value: float) -> str:
     return f"{value:g}"
 
 
-def _bar(axes: Axes, value: float, row: int, look: Look, error: float) -> None:
+def _bar(axes: Axes, value: float, row: int, look: Look, error: tuple[float, float]) -> None:
     axes.barh(
         row, value, height=0.62, color=look.colour, hatch=look.hatch, edgecolor="white", linewidth=0
     )
-    if error:
-        axes.errorbar(value, row, xerr=error, color="0.2", capsize=3, linewidth=1.2)
+    if any(error):
+        axes.errorbar(value, row, xerr=drawn_error(error), color="0.2", capsize=3, linewidth=1.2)
 
 
-def _dot(axes: Axes, value: float, row: int, look: Look, error: float, hollow: bool) -> None:
+def _dot(
+    axes: Axes, value: float, row: int, look: Look, error: tuple[float, float], hollow: bool
+) -> None:
     axes.errorbar(
         value,
         row,
-        xerr=error or None,
+        xerr=drawn_error(error),
         marker=look.marker,
         markersize=8,
         color=look.colour,

@@ -1,23 +1,29 @@
-"""Two methods on the same test examples: how far apart they are, and whether that can be told.
+"""Two methods on the same seeds and test examples: how far apart they are, and how sure that is.
 
-Everything here is about one test set. What another seed would give, only other seeds can show.
+With several seeds in common, the difference is one on reviews like these: other seeds, other texts.
+With one, it is that of two trained models, and what another seed would give, nothing here can say.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
+from statistics import fmean
 
-from scipy.stats import binomtest
+import numpy as np
+from numpy.typing import NDArray
 
 from peftcore.results.records import Record
-
-SIGNIFICANCE = 0.05
-"""Below this p, two accuracies are told apart."""
-
-_NORMAL_95 = 1.959963984540054
+from peftcore.statistics.comparing import (
+    MARGIN_POINTS,
+    SIGNIFICANCE,
+    agresti_min,
+    mcnemar,
+    paired_components,
+)
+from peftcore.statistics.variance import Components, Mean, Prior, mean_of_seeds
 
 
 class Standing(StrEnum):
@@ -48,77 +54,111 @@ class PairedSeed:
 
     @property
     def p_value(self) -> float | None:
-        """The exact McNemar test: two-sided binomial on the examples that one of them gets right.
-
-        McNemar, "Note on the sampling error of the difference between correlated proportions",
-        Psychometrika 12 (1947).
-        """
-        if self.discordant is None:
-            return None
-        first, second = self.discordant
-        if first + second == 0:
-            return 1.0
-        return float(binomtest(first, first + second, 0.5).pvalue)
+        """McNemar's exact test of these two trained models; ``None`` without predictions."""
+        return None if self.discordant is None else mcnemar(*self.discordant)
 
     @property
     def interval_points(self) -> tuple[float, float] | None:
-        """A 95% interval of the difference in points, for this seed's two models.
-
-        Wald's interval with half an example added to each cell (Agresti and Min, Statistics in
-        Medicine 24, 2005), so that no discordant example does not mean no uncertainty.
-        """
+        """A 95% interval of the difference of these two trained models, in points."""
         if self.discordant is None or self.examples is None:
             return None
-        first, second = self.discordant
-        total = self.examples + 2
-        centre = (first - second) / total
-        variance = (first + second + 1 - (first - second) ** 2 / total) / total**2
-        half = _NORMAL_95 * math.sqrt(variance)
-        return 100 * (centre - half), 100 * (centre + half)
+        low, high = agresti_min(*self.discordant, self.examples)
+        return 100 * low, 100 * high
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedAccuracy:
-    """Two methods' accuracy over the seeds that both finished; there is at least one."""
+    """Two methods' accuracy over the seeds that both finished; there is at least one.
+
+    Attributes:
+        seeds: the differences, the first's less the second's, in order of the seeds.
+        components: the analysis of variance of the differences in points; ``None`` with one seed
+            or where not all predictions were kept on the same examples.
+        prior: what other pairs tell of the variance over seeds, if anything.
+        adjusted_p: the p of :attr:`p_value`, corrected for the number of pairs.
+    """
 
     seeds: tuple[PairedSeed, ...]
+    components: Components | None = None
+    prior: Prior | None = None
+    adjusted_p: float | None = None
 
     @property
     def mean_points(self) -> float:
         """The mean difference over seeds, in percentage points."""
-        return sum(seed.points for seed in self.seeds) / len(self.seeds)
+        return fmean(seed.points for seed in self.seeds)
 
     @property
-    def range_points(self) -> tuple[float, float]:
-        """The smallest and the largest difference of a seed, in percentage points."""
-        points = [seed.points for seed in self.seeds]
-        return min(points), max(points)
+    def single(self) -> bool:
+        """Whether there is one seed alone, so that nothing is known of others."""
+        return len(self.seeds) == 1
+
+    @cached_property
+    def test_set(self) -> Mean | None:
+        """The difference on this test set over other seeds; ``None`` with one seed."""
+        if self.components is not None:
+            return self.components.on_this_test_set(self.prior)
+        return mean_of_seeds([seed.points for seed in self.seeds], self.prior)
+
+    @cached_property
+    def reviews(self) -> Mean | None:
+        """The difference on reviews like these; ``None`` with one seed or without predictions."""
+        return self.components.on_reviews_like_these(self.prior) if self.components else None
 
     @property
-    def changes_sign(self) -> bool:
-        """Whether neither method is ahead with every seed."""
-        low, high = self.range_points
-        return low < 0 < high
+    def interval_points(self) -> tuple[float, float] | None:
+        """The 95% interval on reviews like these; with one seed, that of two trained models."""
+        if self.single:
+            return self.seeds[0].interval_points
+        return self.reviews.interval() if self.reviews else None
 
     @property
-    def largest_p_value(self) -> float | None:
-        """The p of the seed that tells the two apart least; ``None`` where any was not tested."""
-        values = [seed.p_value for seed in self.seeds]
-        known = [value for value in values if value is not None]
-        return max(known) if len(known) == len(values) else None
+    def p_value(self) -> float | None:
+        """The p that the two are equal on reviews like these; with one seed, McNemar's."""
+        if self.single:
+            return self.seeds[0].p_value
+        return self.reviews.p_value() if self.reviews else None
+
+    @property
+    def equivalence_p(self) -> float | None:
+        """The p of two one-sided tests that they differ by less than the margin, if known."""
+        return self.reviews.equivalence_p(MARGIN_POINTS) if self.reviews else None
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether it is shown that the two differ by less than the margin."""
+        return self.equivalence_p is not None and self.equivalence_p < SIGNIFICANCE
+
+    @property
+    def differs(self) -> bool:
+        """Whether the interval excludes that they differ by less than the margin."""
+        interval = self.reviews.interval() if self.reviews else None
+        return interval is not None and (
+            interval[0] > MARGIN_POINTS or interval[1] < -MARGIN_POINTS
+        )
 
     @property
     def standing(self) -> Standing:
-        """Where the first stands: told apart only if McNemar says so with every seed, one way."""
-        p_value = self.largest_p_value
+        """Where the first stands by the p that is corrected for the number of pairs."""
+        p_value = self.p_value if self.adjusted_p is None else self.adjusted_p
         if p_value is None:
             return Standing.UNTESTED
-        low, high = self.range_points
-        if p_value < SIGNIFICANCE and low > 0:
-            return Standing.ABOVE
-        if p_value < SIGNIFICANCE and high < 0:
-            return Standing.BELOW
-        return Standing.OPEN
+        if p_value >= SIGNIFICANCE:
+            return Standing.OPEN
+        return Standing.ABOVE if self.mean_points > 0 else Standing.BELOW
+
+    def turned(self) -> PairedAccuracy:
+        """Return the same pair with the second method first."""
+        seeds = tuple(
+            replace(
+                seed,
+                points=-seed.points,
+                discordant=None if seed.discordant is None else seed.discordant[::-1],
+            )
+            for seed in self.seeds
+        )
+        turned = self.components and replace(self.components, mean=-self.components.mean)
+        return replace(self, seeds=seeds, components=turned)
 
 
 def pair(first: Sequence[Record], second: Sequence[Record]) -> PairedAccuracy | None:
@@ -132,26 +172,33 @@ def pair(first: Sequence[Record], second: Sequence[Record]) -> PairedAccuracy | 
         The pairs in order of their seeds; ``None`` if no seed is in both.
     """
     others = {record.seed: record for record in second}
-    seeds = [
-        _pair_of_seed(record, others[record.seed])
+    shared = [
+        (record, others[record.seed])
         for record in sorted(first, key=lambda record: record.seed)
         if record.seed in others
     ]
-    return PairedAccuracy(seeds=tuple(seeds)) if seeds else None
+    if not shared:
+        return None
+    seeds = tuple(_pair_of_seed(ours, theirs) for ours, theirs in shared)
+    answers = [answers_of(side) for side in zip(*shared, strict=True)]
+    found = None
+    if len(seeds) > 1 and shared[0][0].labels == shared[0][1].labels:
+        ours, theirs = answers
+        if ours is not None and theirs is not None:
+            found = paired_components(ours, theirs, unit=100)
+    return PairedAccuracy(seeds=seeds, components=found)
 
 
 def _pair_of_seed(first: Record, second: Record) -> PairedSeed:
     points = 100 * (_accuracy(first) - _accuracy(second))
-    ours, theirs = _right(first), _right(second)
+    ours, theirs = answers_of([first]), answers_of([second])
     if ours is None or theirs is None or first.labels != second.labels:
         return PairedSeed(seed=first.seed, points=points)
-    only_first = sum(a and not b for a, b in zip(ours, theirs, strict=True))
-    only_second = sum(b and not a for a, b in zip(ours, theirs, strict=True))
     return PairedSeed(
         seed=first.seed,
         points=points,
-        discordant=(only_first, only_second),
-        examples=len(ours),
+        discordant=(int((ours & ~theirs).sum()), int((theirs & ~ours).sum())),
+        examples=ours.size,
     )
 
 
@@ -161,10 +208,20 @@ def _accuracy(record: Record) -> float:
     return record.measurement.accuracy
 
 
-def _right(record: Record) -> list[bool] | None:
-    """Return which examples were predicted right; ``None`` where that was not kept whole."""
-    if record.predictions is None or record.labels is None:
+def answers_of(records: Sequence[Record]) -> NDArray[np.bool_] | None:
+    """Return which examples each record got right, as seeds × examples of bool.
+
+    ``None`` where not all predictions were kept whole, or they are about other examples.
+    """
+    labels = records[0].labels
+    if not labels:
         return None
-    if not record.labels or len(record.predictions) != len(record.labels):
-        return None
-    return [a == b for a, b in zip(record.predictions, record.labels, strict=True)]
+    rows = []
+    for record in records:
+        if record.predictions is None or record.labels != labels:
+            return None
+        if len(record.predictions) != len(labels):
+            return None
+        rows.append(record.predictions)
+    right: NDArray[np.bool_] = np.asarray(rows) == np.asarray(labels)
+    return right

@@ -9,16 +9,16 @@ means the smallest product of train time and peak memory.
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peftcore.methods import Trains
 from peftcore.report.analysis import best_of, cost_phrases, with_unit
-from peftcore.report.markdown import escape, listed, signed, table
+from peftcore.report.markdown import escape, listed, table
 from peftcore.report.metrics import ACCURACY, FILE_SIZE, MISSING, TRAIN_TIME, Metric
 from peftcore.report.pairing import Standing
 from peftcore.report.summary import BAG_OF_WORDS, BASELINE, MethodSummary, Summary
+from peftcore.report.wording import ONE_SEED, compared
 
 _Z_95 = 1.959963984540054
 
@@ -67,7 +67,9 @@ def default(summary: Summary) -> Default | None:
     methods = [method for method in eligible(summary) if method.mean(ACCURACY) is not None]
     if not methods:
         return None
-    best = max(methods, key=_on_shared_seeds(methods))
+    best = summary.most_accurate(methods)
+    if best is None:
+        return None
     standings = {
         method.slug: paired.standing if (paired := summary.paired(best, method)) else None
         for method in methods
@@ -87,26 +89,6 @@ def default(summary: Summary) -> Default | None:
     )
 
 
-def _on_shared_seeds(methods: Sequence[MethodSummary]) -> Callable[[MethodSummary], float]:
-    """Return what gives a method's mean accuracy over the seeds that all of them finished.
-
-    A method that finished the easier seeds alone must not lead; where no seed is shared, each is
-    taken by its own.
-    """
-    shared = set.intersection(*({record.seed for record in m.finished} for m in methods))
-
-    def accuracy(method: MethodSummary) -> float:
-        values = [
-            value
-            for record in method.finished
-            if (record.seed in shared or not shared)
-            and (value := ACCURACY.value(record)) is not None
-        ]
-        return statistics.fmean(values) if values else -math.inf
-
-    return accuracy
-
-
 def _cost(summary: Summary, method: MethodSummary, contenders: Sequence[MethodSummary]) -> float:
     """Return train time times peak memory, of what was measured for every contender."""
     metrics = [
@@ -118,7 +100,7 @@ def _cost(summary: Summary, method: MethodSummary, contenders: Sequence[MethodSu
 
 
 def _names(methods: Sequence[MethodSummary]) -> str:
-    return listed([escape(method.name) for method in methods])
+    return listed(_escaped(*methods))
 
 
 def _lowest(need: str, metric: Metric, methods: Sequence[MethodSummary], what: str) -> UseCase:
@@ -212,7 +194,7 @@ def _why(choice: Default) -> str:
     if choice.untested and not choice.equals:
         return "the most accurate; whether a cheaper one equals it can't be tested"
     if choice.method is choice.best and not choice.equals:
-        return "the most accurate, and the test set tells every other method apart from it"
+        return "the most accurate, and every other method is told apart from it"
     if choice.method is choice.best:
         return (
             f"the most accurate, and the cheapest of those that can't be told apart from it "
@@ -264,25 +246,31 @@ def _choice_sentences(summary: Summary, choice: Default) -> list[str]:
 
 def how_sure(summary: Summary, choice: Default) -> str:
     """Return what the recommendation rests on."""
-    count = len({record.seed for record in choice.method.finished})
+    count = len(choice.method.values(ACCURACY))
     examples = f" and {summary.test_examples:,} test examples" if summary.test_examples else ""
     if count == 1:
         text = f"This rests on one seed{examples}, so another seed may change it"
     else:
         text = f"This rests on {count} seeds{examples}"
-    paired = summary.paired(choice.method, choice.best)
-    if choice.method is choice.best or paired is None:
+    rival = choice.best if choice.method is not choice.best else _rival(summary, choice.method)
+    paired = summary.paired(choice.method, rival) if rival else None
+    if rival is None or paired is None:
         return f"{text}."
-    intervals = [s.interval_points for s in paired.seeds if s.interval_points is not None]
-    if not intervals:
-        return f"{text}."
-    low, high = min(i[0] for i in intervals), max(i[1] for i in intervals)
-    reach = "" if count == 1 else ", all seeds' intervals together"
-    return (
-        f"{text}: against {escape(choice.best.name)}, anything from {signed(low, 2)} to "
-        f"{signed(high, 2)} points is possible on other texts of this kind "
-        f"(95% interval for these trained models{reach})."
-    )
+    sentences = [f"{text}.", f"{compared(paired, *_escaped(choice.method, rival))}."]
+    if paired.single:
+        sentences.append(f"The interval is of these two trained models: {ONE_SEED}.")
+    return " ".join(sentences)
+
+
+def _rival(summary: Summary, method: MethodSummary) -> MethodSummary | None:
+    """Return what the most accurate method is held against: Full, or else the next best."""
+    others = [other for other in eligible(summary) if other is not method]
+    full = [other for other in others if other.slug == BASELINE]
+    return summary.most_accurate(full or others)
+
+
+def _escaped(*methods: MethodSummary) -> list[str]:
+    return [escape(method.name) for method in methods]
 
 
 def what_would_settle(summary: Summary) -> str | None:

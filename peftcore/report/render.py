@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from peftcore.report import analysis, claims, recommend, setup, tables
+from peftcore.report import accuracies, analysis, claims, recommend, setup, tables
 from peftcore.report.canvas import Plot
 from peftcore.report.figures import write_figures
 from peftcore.report.markdown import escape
@@ -54,6 +54,9 @@ def compose(summary: Summary, plots: Sequence[Plot]) -> str:
         "## Key metrics",
         tables.key_metrics(summary),
         " ".join(tables.key_metrics_notes(summary)),
+        *_section("## Accuracy: what can be told apart", accuracies.accuracies(summary)),
+        accuracies.differences_from_best(summary),
+        accuracies.notes(summary),
         *_section("## Differences from Full", tables.differences_from_full(summary)),
         *_section(
             "## Differences from the reference rows", tables.differences_from_references(summary)

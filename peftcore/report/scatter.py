@@ -7,6 +7,7 @@ from peftcore.report.canvas import (
     Plot,
     accuracy_limits,
     draw_bag_of_words,
+    drawn_error,
     error_of,
     in_sentence,
     looks_of,
@@ -48,7 +49,8 @@ def _scatter(summary: Summary, cost: Metric, name: str) -> Plot | None:
         axes.errorbar(
             x,
             y,
-            yerr=error or None,
+            xerr=drawn_error(error_of(summary, method, cost)),
+            yerr=drawn_error(error),
             marker=look.marker,
             markersize=9,
             color=look.colour,
@@ -57,7 +59,7 @@ def _scatter(summary: Summary, cost: Metric, name: str) -> Plot | None:
             capsize=3,
             linewidth=1.4,
         )
-        points.append(labels.Point(x=x, y=y, error=error, text=plain(method.name)))
+        points.append(labels.Point(x=x, y=y, error=max(error), text=plain(method.name)))
     axes.set_xlim(0, max(x for _, x, _ in drawn) * 1.15)
     axes.set_ylim(*accuracy_limits(summary))
     line = draw_bag_of_words(axes, summary)

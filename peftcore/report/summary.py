@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from functools import cached_property
 
 from peftcore.errors import UsageError
 from peftcore.methods import METHODS, Method
+from peftcore.report.inference import Inference, infer
 from peftcore.report.metrics import ACCURACY, GPU_MEMORY, HOST_MEMORY, Metric
-from peftcore.report.pairing import PairedAccuracy, pair
+from peftcore.report.pairing import PairedAccuracy
 from peftcore.results.records import Record
 from peftcore.scenarios import SCENARIOS
 from peftcore.trials import Outcome
@@ -38,13 +38,6 @@ _OUTCOMES = {
 }
 
 
-class Error(StrEnum):
-    """What the error of an estimate stands for."""
-
-    SAMPLING = "sampling error of one run"
-    SEEDS = "standard deviation over seeds"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """One metric of one method over the seeds that finished, in the metric's unit.
@@ -52,14 +45,20 @@ class Estimate:
     Attributes:
         mean: over seeds.
         count: how many seeds.
-        error: plus or minus; ``None`` where nothing is known of it.
-        error_kind: what the error stands for.
+        ends: of accuracy, the 95% interval on reviews like these; of any other metric, one
+            standard deviation over seeds either way; ``None`` where nothing is known of it.
     """
 
     mean: float
     count: int
-    error: float | None
-    error_kind: Error | None
+    ends: tuple[float, float] | None
+
+    @property
+    def error(self) -> tuple[float, float]:
+        """How far the ends are below and above the mean; zeros where they are not known."""
+        if self.ends is None:
+            return 0.0, 0.0
+        return self.mean - self.ends[0], self.ends[1] - self.mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,27 +105,15 @@ class MethodSummary:
             return None
         return "; ".join(dict.fromkeys(reason(record) for record in self.records))
 
-    def estimate(self, metric: Metric) -> Estimate | None:
-        """Return the metric over finished seeds; ``None`` where no seed measured it."""
-        measured = [(record, metric.value(record)) for record in self.finished]
-        values = [value for _, value in measured if value is not None]
-        if not values:
-            return None
-        error: float | None = None
-        kind: Error | None = None
-        if len(values) > 1:
-            error, kind = statistics.stdev(values), Error.SEEDS
-        elif metric is ACCURACY:
-            error = _sampling_error_points(measured[0][0])
-            kind = Error.SAMPLING if error is not None else None
-        return Estimate(
-            mean=statistics.fmean(values), count=len(values), error=error, error_kind=kind
-        )
+    def values(self, metric: Metric) -> list[float]:
+        """Return the metric of each finished seed that measured it, in its unit."""
+        values = (metric.value(record) for record in self.finished)
+        return [value for value in values if value is not None]
 
     def mean(self, metric: Metric) -> float | None:
         """Return the metric's mean over finished seeds, in its unit."""
-        estimate = self.estimate(metric)
-        return estimate.mean if estimate else None
+        values = self.values(metric)
+        return statistics.fmean(values) if values else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,14 +178,56 @@ class Summary:
 
     @property
     def error_note(self) -> str:
-        """What the plus or minus of an accuracy stands for, in this report."""
+        """What the brackets after an accuracy stand for, in this report."""
         if len(self.seeds) > 1:
-            return "± is the standard deviation over the seeds that finished"
+            return (
+                "[…] is the 95% interval on reviews like these: with other seeds and other test "
+                "examples"
+            )
         examples = f"{self.test_examples:,}" if self.test_examples else "the test"
         return (
-            f"± is the sampling error of one run on {examples} examples; "
-            "it says nothing about other seeds"
+            f"[…] is the 95% interval on reviews like these of one trained model, from {examples} "
+            "examples; one seed says nothing about other seeds"
         )
+
+    @property
+    def error_bars_note(self) -> str:
+        """What the error bars of figures stand for, in this report."""
+        if len(self.seeds) > 1:
+            return (
+                "Error bars of accuracy are its 95% interval on reviews like these (other seeds, "
+                "other test examples), those of time and memory one standard deviation over seeds"
+            )
+        return (
+            "Error bars are the 95% interval of accuracy on reviews like these of one trained "
+            "model; one seed says nothing about other seeds, nor how times and memory vary"
+        )
+
+    @cached_property
+    def inference(self) -> Inference:
+        """What can be told of the accuracies."""
+        return infer(
+            {
+                method.slug: [r for r in method.finished if ACCURACY.value(r) is not None]
+                for method in self.methods
+            }
+        )
+
+    def estimate(self, method: MethodSummary, metric: Metric) -> Estimate | None:
+        """Return a method's metric over finished seeds; ``None`` where no seed measured it."""
+        values = method.values(metric)
+        if not values:
+            return None
+        mean = statistics.fmean(values)
+        ends: tuple[float, float] | None = None
+        if metric is ACCURACY:
+            # One finished seed among several: its model's interval is not what the others' mean.
+            if len(values) > 1 or len(self.seeds) == 1:
+                ends = self.inference.accuracies[method.slug].interval
+        elif len(values) > 1:
+            spread = statistics.stdev(values)
+            ends = mean - spread, mean + spread
+        return Estimate(mean=mean, count=len(values), ends=ends)
 
     def find(self, slug: str) -> MethodSummary | None:
         """Return the method with this slug if any of its trials ended well."""
@@ -206,11 +235,32 @@ class Summary:
 
     def paired(self, first: MethodSummary, second: MethodSummary) -> PairedAccuracy | None:
         """Return the difference of two accuracies; ``None`` where they can't be compared."""
-        with_accuracy = [
-            [record for record in method.finished if ACCURACY.value(record) is not None]
-            for method in (first, second)
-        ]
-        return pair(*with_accuracy)
+        return self.inference.paired(first.slug, second.slug)
+
+    def most_accurate(self, methods: Sequence[MethodSummary]) -> MethodSummary | None:
+        """Return the method of the highest mean accuracy over the seeds that all have in common.
+
+        A method that finished the easier seeds alone must not lead; where no seed is shared, each
+        is taken by its own. ``None`` where none has an accuracy.
+        """
+        known = {
+            method.slug: {
+                record.seed: value
+                for record in method.finished
+                if (value := ACCURACY.value(record)) is not None
+            }
+            for method in methods
+        }
+        measured = [method for method in methods if known[method.slug]]
+        if not measured:
+            return None
+        shared = set.intersection(*(set(known[method.slug]) for method in measured))
+        return max(
+            measured,
+            key=lambda method: statistics.fmean(
+                value for seed, value in known[method.slug].items() if seed in shared or not shared
+            ),
+        )
 
     def under_bag_of_words(self, method: MethodSummary) -> bool:
         """Return whether the bag of words was measured and is more accurate."""
@@ -314,12 +364,3 @@ def _position(slug: str) -> tuple[bool, int, str]:
     """Sort key: declared methods, then unknown ones, then reference rows."""
     method = _METHODS.get(slug)
     return method is not None and method.reference, _ORDER.get(slug, len(_ORDER)), slug
-
-
-def _sampling_error_points(record: Record) -> float | None:
-    """Return the binomial standard error of one accuracy, in percentage points."""
-    measurement = record.measurement
-    if measurement is None or measurement.accuracy is None or not measurement.evaluated_examples:
-        return None
-    p = measurement.accuracy
-    return 100 * math.sqrt(p * (1 - p) / measurement.evaluated_examples)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from peftcore.report.markdown import escape, signed, table
 from peftcore.report.metrics import ACCURACY, METRICS, MISSING, UTILISATION, Metric
 from peftcore.report.pairing import PairedAccuracy, Standing
-from peftcore.report.summary import BASELINE, Error, MethodSummary, Summary, reason
+from peftcore.report.summary import BASELINE, MethodSummary, Summary, reason
+from peftcore.report.wording import between, bracketed
 
 UNDER_MARK = "▼"
 """Stands beside the name of a method that is less accurate than the bag of words."""
@@ -62,7 +63,12 @@ def key_metrics_notes(summary: Summary) -> list[str]:
         )
     elif any(method.mean(ACCURACY) is not None for method in summary.methods):
         notes.append(f"{summary.error_note}.")
-    notes.append("The best method of each column is bold; reference rows don't compete.")
+    if len(summary.seeds) > 1:
+        notes.append("± is the standard deviation over the seeds that finished.")
+    bold = "The best method of each column is bold"
+    if any(_level_with_best(summary, method) for method in summary.candidates):
+        bold += ", of accuracy with those that can't be told apart from it"
+    notes.append(f"{bold}; reference rows don't compete.")
     if any(summary.under_bag_of_words(method) for method in summary.candidates):
         notes.append(f"{UNDER_MARK} marks a method that is less accurate than the bag of words.")
     notes.append(_memory_note(summary))
@@ -96,7 +102,10 @@ def _metric_table(summary: Summary, metrics: Sequence[Metric]) -> str:
             continue
         for metric in shown:
             cell = _cell(summary, method, metric)
-            winner = not method.reference and metric.show(method.mean(metric)) == best[metric.key]
+            winner = not method.reference and (
+                metric.show(method.mean(metric)) == best[metric.key]
+                or (metric is ACCURACY and _level_with_best(summary, method))
+            )
             cells.append(f"**{cell}**" if winner else cell)
         rows.append(cells)
     return table(["Method", "Seeds", *(metric.heading for metric in shown)], rows)
@@ -125,16 +134,24 @@ def _best(summary: Summary, metric: Metric) -> str | None:
     return metric.show(max(known) if metric.better == "higher" else min(known))
 
 
+def _level_with_best(summary: Summary, method: MethodSummary) -> bool:
+    """Return whether a method's accuracy can't be told apart from the most accurate candidate's."""
+    best = summary.most_accurate(summary.candidates)
+    paired = None if best is None or best is method else summary.paired(method, best)
+    return paired is not None and paired.standing is Standing.OPEN
+
+
 def _cell(summary: Summary, method: MethodSummary, metric: Metric) -> str:
-    estimate = method.estimate(metric)
+    estimate = summary.estimate(method, metric)
     if estimate is None:
         return MISSING
     text = metric.show(estimate.mean)
-    # One finished seed among several has a sampling error only: not what ± means in that table.
-    other_kind = len(summary.seeds) > 1 and estimate.error_kind is Error.SAMPLING
-    if not estimate.error or other_kind:
+    if estimate.ends is None:
         return text
-    return f"{text} ± {metric.show(estimate.error)}"
+    if metric is ACCURACY:
+        return f"{text} {between(estimate.ends)}"
+    spread = estimate.error[0]
+    return f"{text} ± {metric.show(spread)}" if spread else text
 
 
 def differences_from_full(summary: Summary) -> str | None:
@@ -183,23 +200,16 @@ def paired_cells(paired: PairedAccuracy | None) -> list[str]:
     """Return a difference in points and whether the two are told apart, as two cells."""
     if paired is None:
         return [MISSING, MISSING]
-    points = signed(paired.mean_points, 2)
-    if len(paired.seeds) > 1:
-        low, high = paired.range_points
-        points = f"{points} [{signed(low, 2)}, {signed(high, 2)}]"
-    return [points, _told_apart(paired)]
+    points = f"{signed(paired.mean_points, 2)} {bracketed(paired.interval_points)}".strip()
+    return [points, told_apart(paired)]
 
 
-def _told_apart(paired: PairedAccuracy) -> str:
+def told_apart(paired: PairedAccuracy) -> str:
+    """Return whether two accuracies are told apart, with the p corrected for many pairs."""
     if paired.standing is Standing.UNTESTED:
         return "untested"
-    several = len(paired.seeds) > 1
-    if several and paired.changes_sign:
-        return "no, the sign changes with the seed"
-    value = paired.largest_p_value
-    largest = "largest " if several else ""
     answer = "no" if paired.standing is Standing.OPEN else "yes"
-    return f"{answer}, {largest}p {p_value(value)}"
+    return f"{answer}, p {p_value(paired.adjusted_p)}"
 
 
 def p_value(value: float | None) -> str:

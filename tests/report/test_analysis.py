@@ -8,23 +8,25 @@ def test_each_method_against_full(study):
     paragraphs = analysis.against_full(summarise(study))
     assert [p.split(".")[0] for p in paragraphs] == ["**LoRA", "**QLoRA", "**IA3"]
     lora = paragraphs[0]
-    assert "Accuracy ends at 91.15%, 0.25 points below Full (91.40%)." in lora
-    assert "The two can't be told apart on this test set (exact McNemar p = 0." in lora
+    assert "Its accuracy is 91.15% [89.83, 92.32]." in lora
+    assert "LoRA and Full can't be told apart: −0.25 points [−1.36, +0.86], 1 seed." in lora
+    assert "alone: exact McNemar p = 0.72, corrected); one seed says nothing about other" in lora
     assert "It trains 0.94% of its parameters (1,181,954), 50% of them in the head." in lora
     assert "Against Full it took 25% less time and 44% less GPU memory." in lora
 
 
 def test_what_is_told_apart_says_nothing_about_other_seeds(study):
     ia3 = analysis.against_full(summarise(study))[2]
-    assert "The test set tells them apart (exact McNemar p < 0.001" in ia3
-    assert "it says nothing about other seeds" in ia3
+    assert "IA3 is below Full: −6.45 points [" in ia3
+    assert "That is about these two trained models (36 examples are right in IA3 alone" in ia3
+    assert "one seed says nothing about other seeds" in ia3
     assert "8% more GPU memory" in ia3
 
 
 def test_a_tie_is_level(record):
     summary = summarise([record("full", accuracy=0.9), record("lora", accuracy=0.9)])
     (text,) = analysis.against_full(summary)
-    assert "Accuracy ends at 90.00%, level with Full." in text
+    assert "LoRA and Full can't be told apart: 0.00 points [" in text
 
 
 def test_missing_numbers_leave_their_sentences_out(record):
@@ -53,43 +55,77 @@ def test_without_full_nothing_is_measured_against_it(record):
 
 def test_without_predictions_chance_is_not_excluded(record):
     summary = summarise([record("full"), record("lora", keep_predictions=False)])
-    assert "can't be tested: predictions were not kept" in analysis.against_full(summary)[0]
+    assert (
+        "can't be tested, as predictions were not kept: −0.25 points, 1 seed"
+        in analysis.against_full(summary)[0]
+    )
 
 
 @pytest.mark.parametrize(
     ("accuracies", "expected"),
     [
-        ((0.91, 0.89), "the sign changes with the seed, so neither is ahead"),
-        ((0.895, 0.894), "but not with every seed does the test set tell them apart"),
-        ((0.80, 0.81), "and with every seed the test set tells them apart"),
+        ((0.91, 0.89, 0.90), "LoRA and Full can't be told apart: 0.00 points ["),
+        ((0.80, 0.81, 0.805), "LoRA is below Full: −9.50 points ["),
+        ((0.97, 0.975, 0.97), "LoRA is above Full: +7.17 points ["),
     ],
 )
 def test_over_seeds(record, accuracies, expected):
-    records = [record("full", seed=seed, accuracy=0.90) for seed in (1, 2)]
+    records = [record("full", seed=seed, accuracy=0.90) for seed in (1, 2, 3)]
     records += [record("lora", seed=n, accuracy=a) for n, a in enumerate(accuracies, 1)]
     (text,) = analysis.against_full(summarise(records))
-    assert "Over 2 seeds accuracy differs from Full by" in text
     assert expected in text
+    assert "], 3 seeds" in text
+    assert "On this test set other seeds would give [" in text
+    # A gap of many points can't be an equivalence that is only not shown.
+    assert ("within ±0.5 points is not shown" in text) == ("told apart" in expected)
+    assert "McNemar" not in text
 
 
-def test_against_references_groups_by_what_the_test_set_tells(study):
+def test_equivalence_is_said_where_it_is_shown(record):
+    labels = (1,) * 4000
+    records = [
+        record(
+            method,
+            seed=seed,
+            labels=labels,
+            predictions=tuple(int(n >= 300 and n != 300 + seed + shift) for n in range(4000)),
+        )
+        for method, shift in (("full", 0), ("lora", 10))
+        for seed in (1, 2, 3)
+    ]
+    (text,) = analysis.against_full(summarise(records))
+    assert "3 seeds; they are equivalent within ±0.5 points." in text
+
+
+def test_against_references_groups_by_what_can_be_told(study):
     bow, head = analysis.against_references(summarise(study))
     assert bow == (
         "**Bag of words** reaches 87.00%. In points of accuracy, beating it: "
-        "Full (+4.40), LoRA (+4.15) and QLoRA (+3.45); beaten by it: IA3 (−2.05)."
+        "Full (+4.40 [+3.11, +5.68]), LoRA (+4.15 [+2.86, +5.43]) and "
+        "QLoRA (+3.45 [+2.19, +4.70]); beaten by it: IA3 (−2.05 [−3.44, −0.65])."
     )
     assert head.startswith("**Head only** reaches 81.20%.")
 
 
 def test_extremes_and_their_ties(record, study):
     assert analysis.extremes(summarise(study)) == [
-        "Full is most accurate (91.40%).",
+        "Full has the highest accuracy (91.40%), and can't be told apart from LoRA and QLoRA.",
         "LoRA is fastest to train (459.0 s).",
         "QLoRA is leanest in memory (1.356 GB).",
         "IA3 is smallest to keep (2.63 MB).",
     ]
     tied = summarise([record(m, accuracy=0.9) for m in ("full", "lora", "ia3")])
-    assert analysis.extremes(tied)[0] == "Full, LoRA and IA3 are equally most accurate (90.00%)."
+    assert analysis.extremes(tied)[0] == (
+        "Full has the highest accuracy (90.00%), and can't be told apart from LoRA and IA3."
+    )
+    apart = summarise([record("full", accuracy=0.95), record("lora", accuracy=0.80)])
+    assert analysis.extremes(apart)[0] == (
+        "Full has the highest accuracy (95.00%), and every other method is told apart from it."
+    )
+    unknown = summarise([record("full"), record("lora", keep_predictions=False)])
+    assert analysis.extremes(unknown)[0] == (
+        "Full has the highest accuracy (91.40%); LoRA could not be tested against it."
+    )
     assert analysis.extremes(summarise([record("lora")])) == []
 
 

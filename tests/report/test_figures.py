@@ -4,12 +4,16 @@ from pathlib import Path
 import matplotlib
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from peftcore.methods import METHODS
 from peftcore.report import labels, style
+from peftcore.report.curves import learning_curves
 from peftcore.report.figures import write_figures
+from peftcore.report.overview import overview
+from peftcore.report.scatter import accuracy_by_train_time
 from peftcore.report.summary import summarise
 
 ALL = ["overview", "learning_curves", "accuracy_by_train_time", "accuracy_by_memory"]
@@ -70,6 +74,54 @@ def test_twelve_methods(record, tmp_path):
 def test_several_seeds_of_different_lengths(record, tmp_path):
     records = [record("lora", seed=1), record("lora", seed=2, losses=[[1, 0.7], [2, 0.6]])]
     assert names(records, tmp_path) == ALL
+
+
+def error_bars(axes) -> list[list[tuple[float, float]]]:
+    """The two ends of each error bar of an axes' error-bar containers, one list a container."""
+    found = []
+    for container in axes.containers:
+        if isinstance(container, ErrorbarContainer):
+            segments = [s for lines in container[2] for s in lines.get_segments()]
+            found.append([(tuple(s[0]), tuple(s[-1])) for s in segments])
+    return [one for one in found if one]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_error_bars_of_accuracy_are_its_intervals(record, seeds):
+    summary = summarise(
+        [
+            record(m, seed=s, accuracy=a + 0.004 * s)
+            for m, a in (("full", 0.91), ("lora", 0.90), ("ia3", 0.85))
+            for s in range(seeds)
+        ]
+    )
+    intervals = [summary.inference.accuracies[m].interval for m in ("full", "lora", "ia3")]
+    with style.applied():
+        plots = [overview(summary), accuracy_by_train_time(summary)]
+    for plot, along in zip(plots, (0, 1), strict=True):
+        bars = [
+            tuple(end[along] for end in bar)
+            for one in error_bars(plot.figure.axes[0])
+            for bar in one
+            if bar[0][along] != bar[1][along]
+        ]
+        assert bars == [pytest.approx(interval) for interval in intervals]
+
+
+def test_curves_have_bars_of_accuracy_and_bands_of_loss(record):
+    def drawn(seeds: int):
+        records = [record(m, seed=s) for m in ("full", "lora") for s in range(seeds)]
+        with style.applied():
+            plot = learning_curves(summarise(records))
+        loss, accuracy = plot.figure.axes
+        return plot.caption, len(loss.collections), [len(one) for one in error_bars(accuracy)]
+
+    caption, bands, bars = drawn(1)
+    assert (bands, bars) == (0, [3, 3])
+    assert "of other seeds one seed says nothing" in caption
+    caption, bands, bars = drawn(3)
+    assert (bands, bars) == (2, [3, 3])
+    assert "from the lowest to the highest" in caption
 
 
 def test_a_method_looks_the_same_in_every_report():

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
+from scipy import stats
 from scipy.stats import binom
 
-from peftcore.report.pairing import PairedAccuracy, PairedSeed, Standing, pair
+from peftcore.report.pairing import Standing, pair
 
 
 def answering(right: list[bool]) -> dict[str, tuple[int, ...]]:
@@ -77,39 +80,100 @@ def test_without_predictions_a_difference_is_known_but_untested(record):
     paired = pair([record("full")], [record("lora", keep_predictions=False)])
     assert paired.mean_points == pytest.approx(0.25)
     assert paired.standing is Standing.UNTESTED
-    assert paired.largest_p_value is None
+    assert (paired.p_value, paired.interval_points) == (None, None)
+
+
+def test_without_predictions_seeds_still_tell_of_this_test_set(record):
+    full = [record("full", seed=s, accuracy=0.90) for s in (1, 2, 3)]
+    lora = [
+        record("lora", seed=s, accuracy=a, keep_predictions=False)
+        for s, a in ((1, 0.91), (2, 0.895), (3, 0.905))
+    ]
+    paired = pair(lora, full)
+    expected = stats.ttest_1samp([1.0, -0.5, 0.5], 0)
+    assert paired.test_set.interval() == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert paired.reviews is None
+    assert paired.standing is Standing.UNTESTED
 
 
 def test_predictions_about_other_labels_are_not_paired(record):
     first = record("full", predictions=(1, 1, 0), labels=(1, 1, 1))
     second = record("lora", predictions=(1, 1, 0), labels=(1, 0, 1))
     assert pair([first], [second]).standing is Standing.UNTESTED
+    firsts = [first, record("full", seed=1, predictions=(1, 1, 0), labels=(1, 1, 1))]
+    seconds = [second, record("lora", seed=1, predictions=(1, 1, 0), labels=(1, 0, 1))]
+    assert pair(firsts, seconds).components is None
 
 
 @pytest.mark.parametrize(
-    ("seeds", "standing"),
+    ("counts", "standing"),
+    [((10, 2), Standing.ABOVE), ((2, 10), Standing.BELOW), ((0, 5), Standing.OPEN)],
+)
+def test_one_seed_is_decided_by_mcnemar(record, counts, standing):
+    paired = pair(*[[r] for r in two(record, *counts)])
+    assert paired.single
+    assert paired.standing is standing
+    assert paired.interval_points == paired.seeds[0].interval_points
+    assert (paired.test_set, paired.reviews, paired.equivalence_p) == (None, None, None)
+
+
+def of_seeds(record, *counts: tuple[int, int], both: int = 900, neither: int = 60):
+    """Paired records of several seeds, each with so many examples that one alone gets right."""
+    total = max(a + b for a, b in counts)
+    sides = [
+        two(record, a, b, both=both + total - a - b, neither=neither, seed=n)
+        for n, (a, b) in enumerate(counts)
+    ]
+    return pair([first for first, _ in sides], [second for _, second in sides])
+
+
+@pytest.mark.parametrize(
+    ("counts", "standing"),
     [
-        ([(10, 2)], Standing.ABOVE),
-        ([(2, 10)], Standing.BELOW),
-        ([(0, 5)], Standing.OPEN),
-        ([(10, 2), (12, 1)], Standing.ABOVE),
-        ([(10, 2), (5, 4)], Standing.OPEN),
-        ([(10, 2), (2, 10)], Standing.OPEN),
+        # Far apart with each seed, and by about as much.
+        (((40, 5), (42, 4), (38, 5)), Standing.ABOVE),
+        (((5, 40), (4, 42), (5, 38)), Standing.BELOW),
+        # McNemar's p is under 0.001 with the second seed alone; the seeds don't agree on a size.
+        (((12, 10), (60, 5), (10, 10)), Standing.OPEN),
+        # And here not on a sign.
+        (((10, 2), (2, 10)), Standing.OPEN),
     ],
 )
-def test_told_apart_only_if_every_seed_says_so_one_way(seeds, standing):
-    paired = PairedAccuracy(
-        seeds=tuple(
-            PairedSeed(seed=n, points=float(a - b), discordant=(a, b), examples=100)
-            for n, (a, b) in enumerate(seeds)
-        )
-    )
+def test_several_seeds_are_decided_by_how_they_differ(record, counts, standing):
+    paired = of_seeds(record, *counts)
     assert paired.standing is standing
+    low, high = paired.interval_points
+    assert (low > 0, high < 0) == (standing is Standing.ABOVE, standing is Standing.BELOW)
 
 
-def test_sign_and_range_over_seeds():
-    paired = PairedAccuracy(seeds=(PairedSeed(seed=1, points=-0.5), PairedSeed(seed=2, points=1.5)))
-    assert paired.mean_points == pytest.approx(0.5)
-    assert paired.range_points == (-0.5, 1.5)
-    assert paired.changes_sign
-    assert not PairedAccuracy(seeds=paired.seeds[:1]).changes_sign
+def test_the_components_are_of_the_differences_in_points(record):
+    paired = of_seeds(record, (12, 4), (9, 5), (15, 3))
+    assert paired.components.mean == pytest.approx(paired.mean_points)
+    assert paired.components.seeds == 3
+    spread = stats.tstd([seed.points for seed in paired.seeds])
+    assert paired.components.variance_of_seeds == pytest.approx(spread**2)
+
+
+def test_a_corrected_p_decides(record):
+    paired = pair(*[[r] for r in two(record, 10, 2)])
+    assert replace(paired, adjusted_p=0.2).standing is Standing.OPEN
+    assert replace(paired, adjusted_p=0.04).standing is Standing.ABOVE
+
+
+def test_turned_is_the_other_way_round(record):
+    for paired in (of_seeds(record, (40, 5), (42, 4)), of_seeds(record, (40, 5))):
+        turned = paired.turned()
+        assert turned.mean_points == pytest.approx(-paired.mean_points)
+        low, high = paired.interval_points
+        assert turned.interval_points == pytest.approx((-high, -low))
+        assert (turned.standing, paired.standing) == (Standing.BELOW, Standing.ABOVE)
+
+
+def test_equivalent_and_different_are_shown_not_assumed(record):
+    same = of_seeds(record, (4, 4), (5, 5), (4, 4), both=9000)
+    assert same.equivalent
+    assert not same.differs
+    unclear = of_seeds(record, (30, 30), (45, 40), (38, 42))
+    assert (unclear.equivalent, unclear.differs) == (False, False)
+    far = of_seeds(record, (60, 5), (62, 5), (58, 4))
+    assert (far.equivalent, far.differs) == (False, True)

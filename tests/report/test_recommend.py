@@ -53,10 +53,10 @@ def test_references_are_never_recommended(record):
     assert set(picks(records).values()) == {"Full", "—"}
 
 
-def test_the_default_is_the_most_accurate_where_the_test_set_tells_all_apart(record):
+def test_the_default_is_the_most_accurate_where_all_are_told_apart(record):
     records = [record("full", accuracy=0.95), record("lora", accuracy=0.80)]
     assert picks(records)[BALANCE] == "Full"
-    assert "tells every other method apart" in recommend.answer(summarise(records))
+    assert "every other method is told apart from it" in recommend.answer(summarise(records))
 
 
 def test_the_default_is_the_cheapest_of_those_not_told_apart(record):
@@ -119,7 +119,27 @@ def test_the_answer_states_the_cost_and_how_sure_it_is(study):
     assert text.startswith("Use **LoRA** (91.15%)")
     assert "25% less time and 44% less GPU memory" in text
     assert "This rests on one seed and 2,000 test examples" in text
-    assert "points is possible" in text
+    assert "LoRA and Full can't be told apart: −0.25 points [−1.36, +0.86], 1 seed." in text
+    assert "The interval is of these two trained models: one seed says nothing about" in text
+
+
+def test_the_most_accurate_is_held_against_full_or_else_the_next_best(record):
+    records = [record(m, accuracy=a) for m, a in (("full", 0.95), ("lora", 0.80), ("ia3", 0.85))]
+    assert "Full is above IA3: +10.00 points [" in recommend.answer(summarise(records))
+    records = [record(m, accuracy=a) for m, a in (("full", 0.80), ("lora", 0.95), ("ia3", 0.85))]
+    assert "LoRA is above Full: +15.00 points [" in recommend.answer(summarise(records))
+
+
+def test_over_seeds_the_answer_rests_on_all_of_them(record):
+    records = [
+        record(m, seed=s, accuracy=a + s / 1000)
+        for m, a in (("full", 0.905), ("lora", 0.902))
+        for s in (1, 2, 3)
+    ]
+    text = recommend.answer(summarise(records))
+    assert "This rests on 3 seeds and 2,000 test examples." in text
+    assert "LoRA and Full can't be told apart: −0.30 points [" in text
+    assert "one seed" not in text
 
 
 def test_a_caveat_turns_the_recommendation_into_a_demonstration(record):

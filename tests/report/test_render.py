@@ -1,6 +1,7 @@
 """The whole report.
 
-``golden/report.md`` is what the study's figures give. After a change that is meant, renew it with
+``golden/report.md`` is what the study's figures give, ``golden/over-seeds.md`` what they give with
+three seeds a little apart. After a change that is meant, renew it with
 
     PEFTCORE_RENEW_GOLDEN=1 pytest tests/report/test_render.py
 
@@ -20,7 +21,7 @@ from peftcore.report.render import write_report
 from peftcore.results.records import read_records
 from peftcore.scenarios import find_scenario
 
-GOLDEN = Path(__file__).parent / "golden" / "report.md"
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -31,13 +32,17 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_golden(study, tmp_path):
-    path = write_report(study, tmp_path)
+@pytest.mark.parametrize(
+    ("records", "name"), [("study", "report.md"), ("over_seeds", "over-seeds.md")]
+)
+def test_golden(request, tmp_path, records, name):
+    path = write_report(request.getfixturevalue(records), tmp_path)
     assert path == tmp_path / "report.md"
     text = path.read_text(encoding="utf-8")
+    golden = GOLDEN / name
     if os.environ.get("PEFTCORE_RENEW_GOLDEN"):
-        GOLDEN.write_text(text, encoding="utf-8", newline="\n")
-    assert text == GOLDEN.read_text(encoding="utf-8"), "see the top of this file"
+        golden.write_text(text, encoding="utf-8", newline="\n")
+    assert text == golden.read_text(encoding="utf-8"), "see the top of this file"
 
 
 def test_the_folder_holds_report_records_and_figures(study, tmp_path):

@@ -1,11 +1,9 @@
-import math
-import statistics
-
 import pytest
+from scipy.stats import binomtest
 
 from peftcore.errors import UsageError
 from peftcore.report.metrics import ACCURACY, GPU_MEMORY, HOST_MEMORY, TRAIN_TIME
-from peftcore.report.summary import Error, reason, summarise
+from peftcore.report.summary import reason, summarise
 from peftcore.scenarios import find_scenario
 
 
@@ -48,24 +46,58 @@ def test_records_come_by_method_and_then_by_seed(record):
     ]
 
 
-def test_one_seed_states_the_binomial_standard_error(study):
-    estimate = summarise(study).find("full").estimate(ACCURACY)
-    assert estimate.error == pytest.approx(100 * math.sqrt(0.914 * 0.086 / 2000))
-    assert round(estimate.error, 2) == 0.63
-    assert estimate.error_kind is Error.SAMPLING
+def test_one_seed_states_the_interval_of_one_trained_model(study):
+    summary = summarise(study)
+    estimate = summary.estimate(summary.find("full"), ACCURACY)
+    expected = binomtest(1828, 2000).proportion_ci(0.95, method="wilson")
+    assert estimate.ends == pytest.approx((100 * expected.low, 100 * expected.high))
+    below, above = estimate.error
+    assert (91.4 - below, 91.4 + above) == pytest.approx(estimate.ends)
+    assert "one seed says nothing about other seeds" in summary.error_note
 
 
 def test_one_seed_states_no_error_of_a_time(study):
-    assert summarise(study).find("full").estimate(TRAIN_TIME).error is None
+    summary = summarise(study)
+    estimate = summary.estimate(summary.find("full"), TRAIN_TIME)
+    assert (estimate.ends, estimate.error) == (None, (0.0, 0.0))
 
 
-def test_several_seeds_state_the_standard_deviation(record):
+def test_several_seeds_state_the_interval_on_reviews_like_these(record):
     accuracies = (0.91, 0.92, 0.90)
-    records = [record("lora", seed=n, accuracy=a) for n, a in enumerate(accuracies)]
-    estimate = summarise(records).find("lora").estimate(ACCURACY)
-    assert estimate.mean == pytest.approx(91.0)
-    assert estimate.error == pytest.approx(100 * statistics.stdev(accuracies))
-    assert (estimate.error_kind, estimate.count) == (Error.SEEDS, 3)
+    records = [
+        record("lora", seed=n, accuracy=a, train_seconds=100.0 + n)
+        for n, a in enumerate(accuracies)
+    ]
+    summary = summarise(records)
+    lora = summary.find("lora")
+    estimate = summary.estimate(lora, ACCURACY)
+    assert (estimate.mean, estimate.count) == (pytest.approx(91.0), 3)
+    here = summary.inference.accuracies["lora"].test_set.interval()
+    # Student's t of three seeds: 4.3 standard errors of their mean.
+    assert here == pytest.approx((91 - 4.303 / 3**0.5, 91 + 4.303 / 3**0.5), abs=0.001)
+    reviews = summary.inference.accuracies["lora"].components.on_reviews_like_these()
+    assert estimate.ends == pytest.approx(reviews.interval())
+    assert reviews.standard_error > 1 / 3**0.5
+    assert "with other seeds and other test examples" in summary.error_note
+    assert summary.estimate(lora, TRAIN_TIME).error == pytest.approx((1.0, 1.0))
+
+
+def test_one_finished_seed_among_several_has_no_interval(record):
+    records = [record("full", seed=1), record("full", seed=2), record("lora", seed=1)]
+    summary = summarise(records)
+    assert summary.estimate(summary.find("lora"), ACCURACY).ends is None
+    assert summary.estimate(summary.find("full"), ACCURACY).ends is not None
+
+
+def test_the_most_accurate_leads_on_the_seeds_that_all_finished(record):
+    records = [
+        record("full", seed=42, accuracy=0.85),
+        record("lora", seed=42, accuracy=0.92),
+        record("lora", seed=43, accuracy=0.70),
+    ]
+    summary = summarise(records)
+    assert summary.most_accurate(summary.candidates).slug == "lora"
+    assert summary.most_accurate([]) is None
 
 
 def test_a_method_with_no_finished_trial_has_a_reason_and_nothing_else(record):

@@ -16,7 +16,7 @@ def test_key_metrics_of_the_study(study):
     assert row == {
         "Method": "LoRA",
         "Seeds": "1 of 1",
-        "Accuracy (%)": "91.15 ± 0.64",
+        "Accuracy (%)": "**91.15 [89.83, 92.32]**",
         "Trainable parameters": "1,181,954",
         "Trainable share (%)": "0.94",
         "Train time (s)": "**459.0**",
@@ -28,7 +28,7 @@ def test_key_metrics_of_the_study(study):
 
 def test_the_best_is_bold_among_methods_only(study):
     text = tables.key_metrics(summarise(study))
-    assert cells(text, "Full")["Accuracy (%)"] == "**91.40 ± 0.63**"
+    assert cells(text, "Full")["Accuracy (%)"] == "**91.40 [90.09, 92.55]**"
     assert cells(text, "QLoRA")["Peak GPU memory (GB)"] == "**1.356**"
     assert "**" not in "".join(cells(text, "*Bag of words*").values())
     assert "**" not in "".join(cells(text, "*Head only*").values())
@@ -80,7 +80,7 @@ def test_one_finished_seed_among_several_states_no_error(record):
     records += [record("lora", seed=1), record("lora", seed=2, outcome="nan", error="x")]
     text = tables.key_metrics(summarise(records))
     assert cells(text, "LoRA")["Accuracy (%)"] == "91.15"
-    assert "±" in cells(text, "Full")["Accuracy (%)"]
+    assert "[" in cells(text, "Full")["Accuracy (%)"]
 
 
 def test_random_weights_show_no_accuracy_anywhere(record):
@@ -109,7 +109,7 @@ def test_reserved_and_driver_memory_are_details(study):
 
 def test_differences_from_full(study):
     row = cells(tables.differences_from_full(summarise(study)), "LoRA")
-    assert row["Accuracy (points)"] == "−0.25"
+    assert row["Accuracy (points)"] == "−0.25 [−1.36, +0.86]"
     assert row["Told apart from Full?"].startswith("no, p = ")
     assert row["Train time"] == "−25%"
     assert row["Peak GPU memory"] == "−44%"
@@ -121,18 +121,29 @@ def test_differences_from_full_need_full(record):
     assert tables.differences_from_full(summarise([record("full")])) is None
 
 
-def test_differences_over_seeds_have_a_range_and_tell_of_a_changing_sign(record):
+def test_differences_over_seeds_have_an_interval(record):
     records = [record("full", seed=s, accuracy=0.90) for s in (1, 2)]
     records += [record("lora", seed=1, accuracy=0.91), record("lora", seed=2, accuracy=0.895)]
-    row = cells(tables.differences_from_full(summarise(records)), "LoRA")
-    assert row["Accuracy (points)"] == "+0.25 [−0.50, +1.00]"
-    assert row["Told apart from Full?"] == "no, the sign changes with the seed"
+    summary = summarise(records)
+    row = cells(tables.differences_from_full(summary), "LoRA")
+    assert row["Accuracy (points)"].startswith("+0.25 [−")
+    assert row["Told apart from Full?"].startswith("no, p = ")
+    low, high = summary.inference.paired("lora", "full").interval_points
+    # Two seeds: 12.7 standard errors, at the least.
+    assert (high - low) / 2 > 12.7 * 0.75
+
+
+def test_accuracies_that_can_not_be_told_apart_are_all_bold(study):
+    text = tables.key_metrics(summarise(study))
+    bold = [cells(text, m)["Accuracy (%)"].startswith("**") for m in ("Full", "QLoRA", "IA3")]
+    assert bold == [True, True, False]
+    assert "can't be told apart from it" in " ".join(tables.key_metrics_notes(summarise(study)))
 
 
 def test_differences_from_references(study):
     row = cells(tables.differences_from_references(summarise(study)), "IA3")
-    assert row["Above Bag of words (points)"] == "−2.05"
-    assert row["Above Head only (points)"] == "+3.75"
+    assert row["Above Bag of words (points)"] == "−2.05 [−3.44, −0.65]"
+    assert row["Above Head only (points)"] == "+3.75 [+2.30, +5.20]"
 
 
 @pytest.mark.parametrize(
