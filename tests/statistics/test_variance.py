@@ -58,6 +58,21 @@ def test_two_answers_of_two_seeds_by_hand():
     assert (found.seed_variance, found.example_variance, found.rest_variance) == (0, 0, 0.25)
 
 
+def test_a_balanced_design_as_statsmodels_analyses_it():
+    # statsmodels 0.15: anova_lm(ols("y ~ C(seed) + C(example)", data).fit()), column mean_sq.
+    found = components([[1, 1, 0, 1, 0], [1, 1, 1, 1, 0], [1, 0, 0, 1, 0]])
+    assert found.seed_square == pytest.approx(0.2)
+    assert found.example_square == pytest.approx(0.566666666666666)
+    assert found.rest_square == pytest.approx(0.116666666666667)
+
+
+def test_equivalence_as_statsmodels_tests_it():
+    # statsmodels 0.15: weightstats.ttost_paired(first, second, -0.5, 0.5)[0].
+    first, second = [91.0, 92.0, 90.5, 91.2], [91.2, 91.7, 90.6, 91.1]
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    assert mean_of_seeds(differences).equivalence_p(0.5) == pytest.approx(0.01168270255768154)
+
+
 def test_a_negative_component_is_set_to_zero_and_the_interval_keeps_its_mean_square():
     found = Components(
         mean=0.5, seeds=3, examples=100, seed_square=0.1, example_square=0.05, rest_square=0.2
