@@ -6,8 +6,8 @@ from peftcore.report.markdown import escape, signed, table
 from peftcore.report.metrics import ACCURACY, MISSING
 from peftcore.report.pairing import PairedAccuracy
 from peftcore.report.summary import MethodSummary, Summary
-from peftcore.report.tables import named, p_value, told_apart
-from peftcore.report.wording import ONE_SEED, between, bracketed
+from peftcore.report.tables import named, told_apart
+from peftcore.report.wording import ONE_SEED, between, bracketed, p_value
 from peftcore.statistics.comparing import MARGIN_POINTS
 from peftcore.statistics.variance import Estimand
 

@@ -16,8 +16,7 @@ from peftcore.report.metrics import (
 )
 from peftcore.report.pairing import PairedAccuracy, Standing
 from peftcore.report.summary import BASELINE, MethodSummary, Summary
-from peftcore.report.tables import p_value
-from peftcore.report.wording import ONE_SEED, between, bracketed, compared
+from peftcore.report.wording import ONE_SEED, between, bracketed, compared, p_value
 from peftcore.statistics.comparing import MARGIN_POINTS
 from peftcore.statistics.variance import Estimand
 

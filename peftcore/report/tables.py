@@ -8,7 +8,7 @@ from peftcore.report.markdown import escape, signed, table
 from peftcore.report.metrics import ACCURACY, METRICS, MISSING, UTILISATION, Metric
 from peftcore.report.pairing import PairedAccuracy, Standing
 from peftcore.report.summary import BASELINE, MethodSummary, Summary, reason
-from peftcore.report.wording import between, bracketed
+from peftcore.report.wording import between, bracketed, p_value
 
 UNDER_MARK = "▼"
 """Stands beside the name of a method that is less accurate than the bag of words."""
@@ -210,15 +210,6 @@ def told_apart(paired: PairedAccuracy) -> str:
         return "untested"
     answer = "no" if paired.standing is Standing.OPEN else "yes"
     return f"{answer}, p {p_value(paired.adjusted_p)}"
-
-
-def p_value(value: float | None) -> str:
-    """Return a p with the sign before it, such as ``= 0.031`` or ``< 0.001``."""
-    if value is None:
-        return MISSING
-    if value < 0.001:
-        return "< 0.001"
-    return f"= {value:.2f}" if value >= 0.1 else f"= {value:.3f}"
 
 
 def _percent(value: float | None, base: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from peftcore.report.markdown import signed
+from peftcore.report.metrics import MISSING
 from peftcore.report.pairing import PairedAccuracy, Standing
 from peftcore.statistics.comparing import MARGIN_POINTS
 
@@ -19,6 +20,15 @@ def bracketed(interval: tuple[float, float] | None) -> str:
 def between(interval: tuple[float, float] | None) -> str:
     """Return the interval of an accuracy in percent, such as ``[90.08, 92.55]``; or nothing."""
     return "" if interval is None else f"[{interval[0]:.2f}, {interval[1]:.2f}]"
+
+
+def p_value(value: float | None) -> str:
+    """Return a p with the sign before it, such as ``= 0.031`` or ``< 0.001``."""
+    if value is None:
+        return MISSING
+    if value < 0.001:
+        return "< 0.001"
+    return f"= {value:.2f}" if value >= 0.1 else f"= {value:.3f}"
 
 
 def count_of_seeds(count: int) -> str:
@@ -48,6 +58,10 @@ def compared(paired: PairedAccuracy, name: str, other: str) -> str:
         )
     if paired.standing is Standing.OPEN:
         text = f"{name} and {other} can't be told apart: {figures(paired)}"
+        interval = paired.interval_points
+        if interval is not None and not interval[0] <= 0 <= interval[1]:
+            # The interval stands for itself; the decision is one of many.
+            text += f" (p {p_value(paired.adjusted_p)} when corrected for all pairs)"
     else:
         text = f"{name} is {paired.standing} {other}: {figures(paired)}"
     if paired.equivalent:

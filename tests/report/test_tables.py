@@ -1,5 +1,3 @@
-import pytest
-
 from peftcore.report import tables
 from peftcore.report.summary import summarise
 
@@ -144,14 +142,6 @@ def test_differences_from_references(study):
     row = cells(tables.differences_from_references(summarise(study)), "IA3")
     assert row["Above Bag of words (points)"] == "−2.05 [−3.44, −0.65]"
     assert row["Above Head only (points)"] == "+3.75 [+2.30, +5.20]"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0004, "< 0.001"), (0.0312, "= 0.031"), (0.2723, "= 0.27"), (1.0, "= 1.00"), (None, "—")],
-)
-def test_p_value(value, text):
-    assert tables.p_value(value) == text
 
 
 def test_failed_trials_are_escaped_and_whole(record):

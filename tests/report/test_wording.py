@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from peftcore.report.pairing import PairedAccuracy, PairedSeed
-from peftcore.report.wording import between, bracketed, compared, count_of_seeds, figures
+from peftcore.report.wording import between, bracketed, compared, count_of_seeds, figures, p_value
 from peftcore.statistics.variance import Components
 
 
@@ -40,7 +40,9 @@ def test_what_is_told_apart_says_which_is_ahead(points, word):
 def test_a_corrected_p_may_leave_open_what_the_interval_excludes():
     open_ = replace(paired(1.5), adjusted_p=0.2)
     assert open_.interval_points[0] > 0
-    assert "can't be told apart" in compared(open_, "A", "B")
+    text = compared(open_, "A", "B")
+    assert text.startswith("A and B can't be told apart: +1.50 points [+")
+    assert text.endswith("], 5 seeds (p = 0.20 when corrected for all pairs)")
 
 
 def test_equivalence_is_added():
@@ -60,3 +62,11 @@ def test_brackets():
     assert between((90.079, 92.55)) == "[90.08, 92.55]"
     assert (bracketed(None), between(None)) == ("", "")
     assert (count_of_seeds(1), count_of_seeds(3)) == ("1 seed", "3 seeds")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0004, "< 0.001"), (0.0312, "= 0.031"), (0.2723, "= 0.27"), (1.0, "= 1.00"), (None, "—")],
+)
+def test_p_value(value, text):
+    assert p_value(value) == text

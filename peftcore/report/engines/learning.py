@@ -18,7 +18,7 @@ from peftcore.report.metrics import ACCURACY, MISSING
 from peftcore.report.render import image
 from peftcore.report.style import looks, plain
 from peftcore.report.summary import MethodSummary, by_method
-from peftcore.report.tables import p_value
+from peftcore.report.wording import p_value
 from peftcore.results.records import Record
 from peftcore.statistics.variance import Mean, mean_of_seeds
 from peftcore.trials import Engine, Part
