@@ -65,6 +65,7 @@ def tiny(tiny_bert: Path, tiny_data: Path) -> list[str]:
         *("--peft-scenario", "embedded", "--peft-model", str(tiny_bert)),
         *("--peft-data", str(tiny_data), "--peft-set", "epochs=1", "--peft-set", "max_length=32"),
         *("--peft-set", "train_examples=48", "--peft-set", "test_examples=24"),
+        *("--peft-seeds", "1"),
     ]
 
 

@@ -33,7 +33,7 @@ def test_the_studys_protocol() -> None:
     assert (recipe.epochs, recipe.batch_size, recipe.learning_rate) == (3, 8, 2e-5)
     assert recipe.precision is Precision.FP16
     assert (recipe.dropout, recipe.weight_decay, recipe.max_gradient_norm) == (None, 0.0, 1.0)
-    assert scenario.seeds == (42,)
+    assert scenario.seeds == (42, 43, 44)
     assert scenario.gpu
     assert dict(scenario.expected) == {
         "full": 0.9140,

@@ -21,10 +21,10 @@ Select = Callable[..., Selection]
 
 @pytest.fixture
 def select(bare_model: Path) -> Select:
-    """Return a function that makes a selection on a model that costs nothing to locate."""
+    """Return a function that makes a selection of one seed and a model that costs nothing."""
 
     def make(**options: Any) -> Selection:
-        return Selection(**{"model": str(bare_model), **options})
+        return Selection(**{"model": str(bare_model), "seeds": (42,), **options})
 
     return make
 
@@ -95,8 +95,10 @@ def test_a_scenario_as_declared() -> None:
 
     trials = plan(Selection())
 
-    assert [trial.method.slug for trial in trials] == list(scenario.methods)
-    assert {trial.seed for trial in trials} == set(scenario.seeds)
+    assert [(trial.method.slug, trial.seed) for trial in trials] == [
+        (slug, seed) for slug in scenario.methods for seed in scenario.seeds
+    ]
+    assert scenario.seeds == (42, 43, 44)
     for trial in trials:
         assert trial.scenario == "embedded"
         assert (trial.backbone.name, trial.data.name) == ("minilm", "embedded")
@@ -164,6 +166,7 @@ def test_a_text_longer_than_the_backbone_can_take_is_refused(bare_model: Path) -
 def test_what_departs_from_the_declaration_is_listed(bare_model: Path, tiny_data: Path) -> None:
     selection = Selection(
         methods=("lora",),
+        seeds=(42,),
         model=str(bare_model),
         data=str(tiny_data),
         weights=Weights.RANDOM,
@@ -213,7 +216,7 @@ def test_a_namesake_of_the_data_is_a_departure(
 
 def test_a_namesake_of_the_backbone_is_a_departure(bare_model: Path) -> None:
     namesake = bare_model.rename(bare_model.parent / "minilm")
-    (trial,) = plan(Selection(methods=("lora",), model=str(namesake)))
+    (trial,) = plan(Selection(methods=("lora",), seeds=(42,), model=str(namesake)))
     assert trial.overrides != ()
 
 
