@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from peftcore.accelerations import ALL
+from peftcore.data.batches import Tokenised
 from peftcore.methods import METHODS, Method, Trains, find_method
 from peftcore.models.attach import Classifier
 from peftcore.models.saving import save_trained
-from peftcore.scenarios import Precision
+from peftcore.scenarios import Precision, Recipe
 from peftcore.training import trial as trials
 from peftcore.training.accelerating import Accelerated
 from peftcore.training.trial import TrialResult, run_trial
@@ -118,6 +120,44 @@ def test_with_dropout_the_tiny_task_is_learned(
         "step-graph": "for CUDA GPUs only",
     }
     assert result.measurement["accuracy"] >= 0.9
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+def test_dropout_moves_gradients_as_torchs_does(
+    make_trial: MakeTrial, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other numbers are dropped, but from the same distribution: one mean, one spread.
+
+    Of many draws on the same weights and batch; z is the difference of two means in its own
+    standard errors, 1 in the mean square where nothing but chance is between them.
+    """
+    draws = 600
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def sample(running: Accelerated, examples: Tokenised, _: Recipe) -> None:
+        batch = running.feed(examples).batch(range(8))
+        running.model.train()
+        torch.manual_seed(1000 + len(found))
+        drawn = []
+        for _ in range(draws):
+            cross_entropy(running.logits(batch), batch.labels).backward()
+            gradients = [p.grad for _, p in running.trained() if p.grad is not None]
+            # Some of each, so that no large table outweighs the rest.
+            drawn.append(torch.cat([gradient.flatten()[:50] for gradient in gradients]).clone())
+            running.forget_gradients()
+        found.append((torch.stack(drawn).mean(0), torch.stack(drawn).std(0)))
+
+    monkeypatch.setattr(trials, "warm_up", sample)
+    trial = make_trial(method, dropout=0.2)
+    # The embedding's rows stand in another order where only those used are trained.
+    run(with_accelerations(trial, *(name for name in ALL if name != "used-rows")))
+    run(with_accelerations(trial))
+    (mean, spread), (torchs_mean, torchs_spread) = found
+    moved = torchs_spread > 1e-7
+    z = (mean - torchs_mean)[moved] / (spread**2 + torchs_spread**2)[moved].sqrt() * draws**0.5
+    # Numbers of one gradient go together: over eight pairs of seeds it was 0.89 to 1.12.
+    assert 0.75 < z.square().mean().sqrt().item() < 1.3
+    assert (spread.norm() / torchs_spread.norm()).item() == pytest.approx(1, abs=0.05)
 
 
 def test_what_is_off_says_why(make_trial: MakeTrial) -> None:
