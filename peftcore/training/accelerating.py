@@ -154,8 +154,9 @@ def accelerated(
         examples: what it will be trained on.
     """
     model, dtype = classifier.model, DTYPES[recipe.precision]
+    encoder = None if classifier.adds_tokens() else find_encoder(model)
     off = {name: "not asked for" for name in ALL if name not in recipe.accelerations}
-    for name, why in _obstacles(classifier, recipe, device).items():
+    for name, why in _obstacles(classifier, encoder, recipe, device).items():
         off.setdefault(name, why)
 
     def on(acceleration: Acceleration) -> bool:
@@ -171,13 +172,13 @@ def accelerated(
     if on(BF16_GRADIENTS) and not (kernels and on(FUSED_UPDATE)):
         off[BF16_GRADIENTS.name] = "it needs compiled-kernels and fused-update"
     if device.type == "cuda" and on(PADDING_FREE):
-        failure = flash_fails(device, dtype, head_width(model))
+        failure = flash_fails(device, dtype, head_width(encoder))
         if failure is not None:
             off[PADDING_FREE.name] = failure
     for acceleration in (FIRST_TOKEN, STEP_GRAPH):
         if device.type == "cuda" and on(acceleration) and not on(PADDING_FREE):
             off[acceleration.name] = "on a GPU it needs padding-free"
-    layout = _layout(classifier, device, kernels, on)
+    layout = None if encoder is None else _layout(device, kernels, on)
     stand_ins = StandIns()
     with ExitStack() as undo:
         if on(FROZEN_WEIGHTS):
@@ -195,9 +196,7 @@ def accelerated(
         if on(CHEAP_DROPOUT):
             drop = partial(compiled_dropout, library=kernels) if kernels else dropout
             undo.enter_context(cheap_dropout(model, drop))
-        if layout is not None:
-            encoder = find_encoder(model)
-            assert encoder is not None
+        if encoder is not None and layout is not None:
             encoder_pass = EncoderPass(
                 encoder,
                 first_token=on(FIRST_TOKEN),
@@ -218,14 +217,9 @@ def accelerated(
 
 
 def _layout(
-    classifier: Classifier,
-    device: torch.device,
-    kernels: ctypes.CDLL | None,
-    on: Callable[[Acceleration], bool],
+    device: torch.device, kernels: ctypes.CDLL | None, on: Callable[[Acceleration], bool]
 ) -> Callable[[Batch], Layout] | None:
     """Return what lays out a batch for an encoder that computes it our way, if it is to do so."""
-    if find_encoder(classifier.model) is None or classifier.adds_tokens():
-        return None
     if device.type == "cuda":
         return on_gpu if on(PADDING_FREE) else None
     if not any(map(on, (PADDING_FREE, FIRST_TOKEN, CHEAP_DROPOUT, COMPILED_KERNELS))):
@@ -234,8 +228,17 @@ def _layout(
     return lambda batch: OnProcessor(batch.spans, cheap_dropout, kernels)
 
 
-def _obstacles(classifier: Classifier, recipe: Recipe, device: torch.device) -> dict[str, str]:
-    """Return why accelerations can't be used on this classifier, by their names."""
+def _obstacles(
+    classifier: Classifier, encoder: nn.Module | None, recipe: Recipe, device: torch.device
+) -> dict[str, str]:
+    """Return why accelerations can't be used on this classifier, by their names.
+
+    Args:
+        classifier: the classifier.
+        encoder: that of it which :class:`EncoderPass` can take the place of, if there is one.
+        recipe: how it is trained.
+        device: where.
+    """
     model, precision = classifier.model, recipe.precision
     found: dict[Acceleration, str] = {}
     why = None
@@ -245,7 +248,7 @@ def _obstacles(classifier: Classifier, recipe: Recipe, device: torch.device) -> 
         why = "on a GPU for 16 bits only"
     elif classifier.adds_tokens():
         why = "the method adds tokens of its own to each text"
-    elif find_encoder(model) is None:
+    elif encoder is None:
         why = "for the encoders of BERT and RoBERTa only"
     if why is not None:
         found |= {PADDING_FREE: why, FIRST_TOKEN: why}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import torch
@@ -92,40 +92,42 @@ class OnProcessor:
         query_spans = self.spans
         if first_only:
             query_spans = [Span(row, 0, 1) for row in range(len(self.spans))]
-        cheap = probability == 0 or self.cheap_dropout
-        if self.kernels is not None and cheap and query.dtype in FORMATS:
-            return compiled_attention(
-                query,
-                key,
-                value,
-                query_spans=query_spans,
-                spans=self.spans,
-                probability=probability,
-                scaling=scaling,
-                library=self.kernels,
-            )
-        if probability > 0 and self.cheap_dropout:
-            return attention_with_dropout(
-                query,
-                key,
-                value,
-                query_spans=query_spans,
-                spans=self.spans,
-                probability=probability,
-                scaling=scaling,
-            )
-        texts = [
-            scaled_dot_product_attention(q, k, v, dropout_p=probability, scale=scaling).transpose(
-                0, 1
-            )
-            for q, k, v in zip(
-                _texts(query, query_spans),
-                _texts(key, self.spans),
-                _texts(value, self.spans),
-                strict=True,
-            )
-        ]
-        return _joined(texts, like=query)
+        # All three take the same, and differ in how they compute it.
+        attention: Callable[..., torch.Tensor] = _torchs_attention
+        if self.kernels is not None and query.dtype in FORMATS:
+            if probability == 0 or self.cheap_dropout:
+                attention = partial(compiled_attention, library=self.kernels)
+        elif probability > 0 and self.cheap_dropout:
+            attention = attention_with_dropout
+        return attention(
+            query,
+            key,
+            value,
+            query_spans=query_spans,
+            spans=self.spans,
+            probability=probability,
+            scaling=scaling,
+        )
+
+
+def _torchs_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    query_spans: Sequence[Span],
+    spans: Sequence[Span],
+    probability: float,
+    scaling: float,
+) -> torch.Tensor:
+    """Return what :func:`attention_with_dropout` does, by torch's own attention text by text."""
+    texts = [
+        scaled_dot_product_attention(q, k, v, dropout_p=probability, scale=scaling).transpose(0, 1)
+        for q, k, v in zip(
+            _texts(query, query_spans), _texts(key, spans), _texts(value, spans), strict=True
+        )
+    ]
+    return _joined(texts, like=query)
 
 
 def _texts(tensor: torch.Tensor, spans: Sequence[Span]) -> list[torch.Tensor]:

@@ -45,9 +45,8 @@ def find_encoder(model: nn.Module) -> nn.Module | None:
     return None
 
 
-def head_width(model: nn.Module) -> int:
-    """Return how many numbers a token has in one head of the encoder that is found in a model."""
-    encoder: Any = find_encoder(model)
+def head_width(encoder: Any) -> int:
+    """Return how many numbers a token has in one head of an encoder from :func:`find_encoder`."""
     width: int = encoder.layer[0].attention.self.attention_head_size
     return width
 

@@ -43,18 +43,6 @@ def find_kernels() -> ctypes.CDLL | str:
         return str(why)
 
 
-def load_kernels() -> ctypes.CDLL:
-    """Return the compiled kernels, compiling them if this machine has not done so before.
-
-    Raises:
-        NoKernels: they can't be compiled or loaded.
-    """
-    found = find_kernels()
-    if isinstance(found, str):
-        raise NoKernels(found)
-    return found
-
-
 def _load() -> ctypes.CDLL:
     path = _folder() / f"{_name()}.so"
     try:

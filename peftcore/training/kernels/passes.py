@@ -88,7 +88,7 @@ def _rows(tensor: torch.Tensor) -> tuple[ctypes.c_int64, ...]:
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: torch.Tensor, probability: float, library: Any) -> torch.Tensor:
-        ctx.library, ctx.noise = library, Noise.draw(probability)
+        ctx.kernels, ctx.noise = library, Noise.draw(probability)
         return _Dropout.masked(ctx, inputs)
 
     @staticmethod
@@ -100,7 +100,7 @@ class _Dropout(torch.autograd.Function):
     def masked(ctx: Any, numbers: torch.Tensor) -> torch.Tensor:
         numbers = numbers.contiguous()
         result = torch.empty_like(numbers)
-        run = kernel(ctx.library, "dropout", numbers.dtype)
+        run = kernel(ctx.kernels, "dropout", numbers.dtype)
         scale = floats(ctx.noise.scale)
         run(address(numbers), address(result), *_rows(numbers), *ctx.noise.arguments, *scale)
         return result
@@ -117,7 +117,7 @@ class _Gelu(torch.autograd.Function):
     def forward(ctx: Any, inputs: torch.Tensor, library: Any) -> torch.Tensor:
         inputs = inputs.contiguous()
         result = torch.empty_like(inputs)
-        ctx.library = library
+        ctx.kernels = library
         ctx.save_for_backward(inputs)
         run = kernel(library, "gelu", inputs.dtype)
         run(address(inputs), address(result), *whole(inputs.numel()))
@@ -129,7 +129,7 @@ class _Gelu(torch.autograd.Function):
         (inputs,) = ctx.saved_tensors
         gradient = gradients[0].contiguous()
         result = torch.empty_like(inputs)
-        run = kernel(ctx.library, "gelu_backward", inputs.dtype)
+        run = kernel(ctx.kernels, "gelu_backward", inputs.dtype)
         run(*map(address, (gradient, inputs, result)), *whole(inputs.numel()))
         return result, None
 
@@ -152,7 +152,7 @@ class _NormalisedSum(torch.autograd.Function):
         probability: float,
         library: Any,
     ) -> torch.Tensor:
-        ctx.library, ctx.noise = library, Noise.draw(probability)
+        ctx.kernels, ctx.noise = library, Noise.draw(probability)
         inputs, residual = inputs.contiguous(), residual.contiguous()
         result, normal = torch.empty_like(residual), torch.empty_like(inputs)
         inverse = residual.new_empty(residual.shape[:-1])
@@ -175,7 +175,7 @@ class _NormalisedSum(torch.autograd.Function):
         by_weight = by_bias = None
         if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
             by_weight, by_bias = torch.zeros_like(weight), torch.zeros_like(weight)
-        run = kernel(ctx.library, "norm_backward", normal.dtype)
+        run = kernel(ctx.kernels, "norm_backward", normal.dtype)
         run(
             *map(address, (gradient, normal, inverse, weight)),
             *map(address, (by_residual, by_inputs, by_weight, by_bias)),
@@ -223,7 +223,7 @@ class _Attention(torch.autograd.Function):
         scaling: float,
         library: Any,
     ) -> torch.Tensor:
-        ctx.library, ctx.noise, ctx.scaling = library, Noise.draw(probability), scaling
+        ctx.kernels, ctx.noise, ctx.scaling = library, Noise.draw(probability), scaling
         query, key, value = (t.contiguous() for t in (query, key, value))
         # Padding between texts stays zero: what comes of it must not be NaN by chance.
         result = torch.zeros_like(query)
@@ -247,7 +247,7 @@ class _Attention(torch.autograd.Function):
         # Held by name: of a temporary copy nothing but the address would be left.
         gradient = gradients[0].contiguous()
         by_query, by_key, by_value = map(torch.zeros_like, (query, key, value))
-        run = kernel(ctx.library, "attention_backward", query.dtype)
+        run = kernel(ctx.kernels, "attention_backward", query.dtype)
         run(
             *map(address, (gradient, query, key, value, logarithms)),
             *map(address, (by_query, by_key, by_value, spans)),
@@ -275,18 +275,9 @@ def attention(
     number a query and head; backward computes the weights again (Dao et al., "FlashAttention",
     NeurIPS 2022).
 
-    Args:
-        query: shape (rows, queries, heads, size of a head), in one of :data:`FORMATS`.
-        key: shape (rows, tokens, heads, size of a head).
-        value: the same shape.
-        query_spans: where each text's queries lie.
-        spans: where each text's keys and values lie.
-        probability: of an attention weight to be dropped.
-        scaling: what the products of queries and keys are multiplied by.
-        library: the kernels.
-
-    Returns:
-        The shape of ``query``; zero where no text lies.
+    The arguments and what is returned are those of
+    :func:`peftcore.training.dropping.attention_with_dropout`, the inputs in one of
+    :data:`FORMATS`; ``library`` has the kernels.
     """
     flat = torch.tensor(
         [
