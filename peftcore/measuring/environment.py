@@ -31,6 +31,9 @@ PACKAGES = (
 _NOT_MEASURING = (
     "report",
     "results",
+    "statistics",
+    "gate",
+    "audit",
     "comparison.py",
     "enginepairs.py",
     "diagnosis.py",

@@ -89,6 +89,13 @@ class Measurement:
         weights_moved: Euclidean distance of the trained weights from where training began; known
             where trained weights were compared.
         weights_apart: the same from the trained weights of other trials, by their ids.
+        weights_sha256: of the trained weights, names and numbers.
+        tensor_bytes: bytes of all tensors that are held once training is over, the optimiser's
+            states among them.
+        operations: how many operations torch dispatches for forward and backward of one batch.
+        shared: whether other trials ran on the machine at the same time, so that the times say
+            little; ``None`` where it is not known.
+        resumed: how often the trial went on from a checkpoint; its times are sums of its parts.
     """
 
     accuracy: float | None = None
@@ -120,6 +127,11 @@ class Measurement:
     accelerations: dict[str, str] = field(default_factory=dict)
     weights_moved: float | None = None
     weights_apart: dict[str, float] = field(default_factory=dict)
+    weights_sha256: str | None = None
+    tensor_bytes: int | None = None
+    operations: int | None = None
+    shared: bool | None = None
+    resumed: int = 0
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Measurement:

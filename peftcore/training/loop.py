@@ -11,6 +11,7 @@ import math
 
 from peftcore.accelerations import STEP_GRAPH
 from peftcore.data.batches import Tokenised, training_order
+from peftcore.measuring.counting import tensor_bytes
 from peftcore.measuring.phases import Phases
 from peftcore.scenarios import Recipe
 from peftcore.training.accelerating import Accelerated
@@ -65,6 +66,9 @@ def train(
             observe({"phase": "evaluate", "epoch": epoch + 1})
             log.predictions = evaluator.predict(classifier.model, classifier.logits)
         log.epoch_accuracies.append(evaluator.accuracy(log.predictions))
+    with phases.measure("count"):
+        # Here, where the optimiser still holds its states.
+        log.tensor_bytes = tensor_bytes()
     log.losses = watch.losses
     return log
 

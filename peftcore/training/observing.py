@@ -33,12 +33,14 @@ class TrainingLog:
         step_seconds: wall time of each step.
         epoch_accuracies: accuracy after each epoch.
         predictions: predicted labels after the last epoch, in the order of the examples.
+        tensor_bytes: of all tensors that are held when training ends, the optimiser's among them.
     """
 
     losses: list[float] = field(default_factory=list)
     step_seconds: list[float] = field(default_factory=list)
     epoch_accuracies: list[float] = field(default_factory=list)
     predictions: list[int] = field(default_factory=list)
+    tensor_bytes: int | None = None
 
     def median_step_seconds(self) -> float | None:
         """Return the steady median step, or ``None`` after too few steps."""

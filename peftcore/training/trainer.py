@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from peftcore.data.batches import Feed, Tokenised, training_order
+from peftcore.measuring.counting import tensor_bytes
 from peftcore.measuring.phases import Phases
 from peftcore.scenarios import Precision, Recipe
 from peftcore.training.accelerating import Accelerated
@@ -89,6 +90,8 @@ def train(
         with phases.measure("train"):
             trainer.train()
             watch.fetch()
+        with phases.measure("count"):
+            log.tensor_bytes = tensor_bytes()
         # Not within the train phase, to whose memory it would leave what it held.
         stopwatch.evaluate()
     log.losses = watch.losses

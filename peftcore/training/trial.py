@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from peftcore.accelerations import COMPILED_KERNELS, SORTED_EVALUATION
 from peftcore.data.batches import Tokenised, tokenise
 from peftcore.data.examples import Examples, Sample
+from peftcore.measuring.counting import count_operations, weights_sha256
 from peftcore.measuring.flops import ModelFlops, count_flops
 from peftcore.measuring.matmul import matmul_rate
 from peftcore.measuring.memory import ResidentMemory, memory_meter, process_bytes
@@ -187,10 +188,14 @@ def _run_classifier(
                 phases=phases,
                 observe=observe,
             )
-            apart = phases["evaluate"].seconds + phases["compile"].seconds
+            apart = sum(phases[name].seconds for name in ("evaluate", "compile", "count"))
             seconds_to_trained = seconds_since_start() - apart
             driver_bytes = process_bytes(device)
             accelerated_logits = probe(classifier.model, evaluator.feed, running.logits)
+            with phases.measure("count"):
+                operations = count_operations(
+                    lambda: _forward_and_backward(running, train, recipe, batches=1)
+                )
         observe({"phase": "save"})
         with phases.measure("matmul rate"):
             rate = matmul_rate(
@@ -230,6 +235,11 @@ def _run_classifier(
         "epoch_accuracies": [[epoch, a] for epoch, a in enumerate(log.epoch_accuracies, start=1)],
         "checks": checks,
         "accelerations": running.describe(),
+        "weights_sha256": weights_sha256(
+            {name: p for name, p in classifier.parameters().items() if p.requires_grad}
+        ),
+        "tensor_bytes": log.tensor_bytes,
+        "operations": operations,
         **_costs(phases, evaluations=recipe.epochs),
         **_utilisation(
             phases, tokens=recipe.epochs * train.tokens(), model_flops=flops, matmul_rate=rate
@@ -244,7 +254,13 @@ def warm_up(classifier: Accelerated, examples: Tokenised, recipe: Recipe) -> Non
 
     It updates no weight and leaves no gradient; the caller seeds the generators afterwards.
     """
-    order = range(min(len(examples), WARM_UP_BATCHES * recipe.batch_size))
+    _forward_and_backward(classifier, examples, recipe, batches=WARM_UP_BATCHES)
+
+
+def _forward_and_backward(
+    classifier: Accelerated, examples: Tokenised, recipe: Recipe, *, batches: int
+) -> None:
+    order = range(min(len(examples), batches * recipe.batch_size))
     classifier.model.train()
     for batch in classifier.feed(examples).batches(order, recipe.batch_size):
         cross_entropy(classifier.logits(batch), batch.labels).backward()

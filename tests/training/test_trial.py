@@ -80,8 +80,14 @@ def test_every_method_leaves_a_whole_measurement(make_trial: MakeTrial, method: 
     names = [check["name"] for check in measured.checks]
     assert names == ["targets", "head", "frozen weights", "trained weights", "pass", "reload"]
     before = ["load", "attach", "check", "compile", "warm up", "train", "evaluate"]
-    assert list(measured.phases) == [*before, "matmul rate", "save", "reload"]
+    assert list(measured.phases) == [*before, "count", "matmul rate", "save", "reload"]
     assert measured.phases["train"].seconds == measured.train_seconds
+    # At least what is trained and AdamW's two moments of it, in 32 bits.
+    assert measured.tensor_bytes is not None
+    assert measured.tensor_bytes > 12 * measured.trainable_parameters
+    assert measured.operations is not None
+    assert measured.operations > 100
+    assert len(measured.weights_sha256 or "") == 64
 
 
 def tiny_lora_flops(lengths: list[int]) -> int:
