@@ -140,6 +140,38 @@ class WeightWatch:
         return name.rpartition(".")[0]
 
 
+class DropoutWatch:
+    """Knows whether random numbers were drawn since it was made.
+
+    Nothing else in training draws any: the order of the examples has a generator of its own.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self._device = device
+        self._drops = any(isinstance(part, nn.Dropout) and part.p > 0 for part in model.modules())
+        self._before = self._state()
+
+    def _state(self) -> torch.Tensor:
+        if self._device.type == "cuda":
+            return torch.cuda.get_rng_state(self._device)
+        return torch.get_rng_state()
+
+    def check(self) -> Check:
+        """Check that a model with dropout was trained with it.
+
+        Raises:
+            CheckFailed: not one random number was drawn.
+        """
+        if not self._drops:
+            return {"name": "dropout", "detail": "none, as declared"}
+        if torch.equal(self._state(), self._before):
+            raise CheckFailed(
+                "dropout: the model has modules that drop, but training drew no random number, as "
+                "if it had been left in evaluation mode"
+            )
+        return {"name": "dropout", "detail": "drew random numbers in training"}
+
+
 def check_pass(plain: torch.Tensor, accelerated: torch.Tensor, precision: Precision) -> Check:
     """Check that the accelerated pass, which accuracy comes from, computes what the model does.
 

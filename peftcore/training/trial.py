@@ -25,6 +25,7 @@ from peftcore.measuring.weights import BEGUN, TRAINED
 from peftcore.methods import Trains
 from peftcore.models.attach import Classifier, attach, count_parameters
 from peftcore.models.checks import (
+    DropoutWatch,
     WeightWatch,
     check_head,
     check_pass,
@@ -179,6 +180,7 @@ def _run_classifier(
                 running.feed(test), recipe.eval_batch_size, running.on(SORTED_EVALUATION)
             )
             transformers.set_seed(trial.seed)
+            dropping = DropoutWatch(classifier.model, device)
             log = import_module(ENGINES[trial.engine]).train(
                 running,
                 train,
@@ -188,6 +190,7 @@ def _run_classifier(
                 phases=phases,
                 observe=observe,
             )
+            checks.append(dropping.check())
             apart = sum(phases[name].seconds for name in ("evaluate", "compile", "count"))
             seconds_to_trained = seconds_since_start() - apart
             driver_bytes = process_bytes(device)

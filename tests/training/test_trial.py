@@ -78,7 +78,15 @@ def test_every_method_leaves_a_whole_measurement(make_trial: MakeTrial, method: 
     )
     assert (measured.adapter_file_bytes or 0) >= 4 * measured.trainable_parameters
     names = [check["name"] for check in measured.checks]
-    assert names == ["targets", "head", "frozen weights", "trained weights", "pass", "reload"]
+    assert names == [
+        "targets",
+        "head",
+        "dropout",
+        "frozen weights",
+        "trained weights",
+        "pass",
+        "reload",
+    ]
     before = ["load", "attach", "check", "compile", "warm up", "train", "evaluate"]
     assert list(measured.phases) == [*before, "count", "matmul rate", "save", "reload"]
     assert measured.phases["train"].seconds == measured.train_seconds
@@ -149,6 +157,21 @@ def test_warming_up_changes_nothing(make_trial: MakeTrial, monkeypatch: pytest.M
     warm = run(make_trial("lora")).measurement["losses"]
     monkeypatch.setattr(trials, "warm_up", lambda *_: None)
     assert run(make_trial("lora")).measurement["losses"] == warm
+
+
+@pytest.mark.parametrize("slug", ["full", "qlora"])
+def test_dropout_left_off_in_training_is_found(
+    make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch, slug: str
+) -> None:
+    train = torch.nn.Module.train
+    monkeypatch.setattr(torch.nn.Module, "train", lambda self, mode=True: train(self, False))
+    with pytest.raises(CheckFailed, match=r"dropout: .* drew no random number"):
+        run(make_trial(slug))
+
+
+def test_a_trial_without_dropout_needs_no_random_number(make_trial: MakeTrial) -> None:
+    checks = run(make_trial("lora", dropout=0.0)).measurement["checks"]
+    assert {"name": "dropout", "detail": "none, as declared"} in checks
 
 
 @pytest.mark.parametrize("engine", list(Engine))
