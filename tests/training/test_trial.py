@@ -164,7 +164,7 @@ def test_dropout_left_off_in_training_is_found(
     make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch, slug: str
 ) -> None:
     train = torch.nn.Module.train
-    monkeypatch.setattr(torch.nn.Module, "train", lambda self, mode=True: train(self, False))
+    monkeypatch.setattr(torch.nn.Module, "train", lambda self, *_: train(self, False))
     with pytest.raises(CheckFailed, match=r"dropout: .* drew no random number"):
         run(make_trial(slug))
 
