@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from statistics import fmean, stdev
 from types import MappingProxyType
 from typing import Any
 
@@ -15,8 +17,14 @@ from peftcore.accelerations import ALL, parse_accelerations
 from peftcore.errors import UsageError, member, unknown
 from peftcore.methods import METHODS, Method
 
-MARGIN_OF_A_SINGLE_RUN = 0.025
-"""How far below its expected accuracy a method may end before its floor fails (one seed known)."""
+MARGIN_OF_FEW_SEEDS = 0.025
+"""How far below its expected accuracy a method may end before its floor fails (few seeds known)."""
+
+ENOUGH_SEEDS = 5
+"""From so many known seeds on, their own spread says how far below them another may end."""
+
+FLOOR_CONFIDENCE = 0.99
+"""How surely one more seed of the same code ends above its floor."""
 
 DEFAULT_SEEDS = (42, 43, 44)
 """The seeds that run unless others are asked for: the fewest that tell of their own spread.
@@ -116,6 +124,8 @@ class Scenario:
         rates: a learning rate per method slug, where one rate does not fit all.
         rates_origin: where the rates come from, for the setup table.
         expected: accuracy per method slug that this scenario is known to reach.
+        known: per method slug, the accuracies of the seeds that were measured, once there are
+            enough of them: the floor then comes from these.
         seeds: the seeds that run by default.
         gpu: whether it needs a CUDA GPU.
         caveat: what a reader must not conclude from it, if anything.
@@ -131,12 +141,13 @@ class Scenario:
     rates: Mapping[str, float] = field(default_factory=dict)
     rates_origin: str = "one rate for every method"
     expected: Mapping[str, float] = field(default_factory=dict)
+    known: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     seeds: tuple[int, ...] = DEFAULT_SEEDS
     gpu: bool = False
     caveat: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("rates", "expected"):
+        for name in ("rates", "expected", "known"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def learning_rate(self, method: Method) -> float:
@@ -151,6 +162,7 @@ class Scenario:
         described = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         described |= {name: dataclasses.asdict(described[name]) for name in ("task", "recipe")}
         described |= {name: dict(described[name]) for name in ("rates", "expected")}
+        described["known"] = {slug: list(seeds) for slug, seeds in self.known.items()}
         return described
 
     def floor(self, method: Method, *, majority: float) -> float | None:
@@ -161,14 +173,36 @@ class Scenario:
             majority: the share of the most frequent label in the test set.
 
         Returns:
-            The larger of the majority class plus 10 points and the expected accuracy less 2.5
-            points, if an accuracy is expected. A reference row is there to be beaten and has no
-            floor: ``None``.
+            The larger of the majority class plus 10 points and what is known of the method here:
+            of five seeds or more the lower bound that one more ends above with 99% confidence, of
+            fewer the expected accuracy less 2.5 points. A reference row is there to be beaten and
+            has no floor: ``None``.
         """
         if method.reference:
             return None
-        expected = self.expected.get(method.slug, 0.0)
-        return max(majority + MARGIN_OVER_CHANCE, expected - MARGIN_OF_A_SINGLE_RUN)
+        known = self.known.get(method.slug, ())
+        if len(known) >= ENOUGH_SEEDS:
+            bound = prediction_bound(known, FLOOR_CONFIDENCE)
+        else:
+            bound = self.expected.get(method.slug, 0.0) - MARGIN_OF_FEW_SEEDS
+        return max(majority + MARGIN_OVER_CHANCE, bound)
+
+
+def prediction_bound(values: Sequence[float], confidence: float) -> float:
+    """Return what one more value from where these come from is above, with this confidence.
+
+    The one-sided prediction bound of a normal distribution, m − t s √(1 + 1/n): Hahn and Meeker,
+    "Statistical Intervals", Wiley 1991, section 4.8.
+
+    Args:
+        values: two at least.
+        confidence: such as 0.99.
+    """
+    # Not needed to read a declaration, and slow to import.
+    from scipy.stats import t
+
+    quantile = float(t.ppf(confidence, len(values) - 1))
+    return fmean(values) - quantile * stdev(values) * math.sqrt(1 + 1 / len(values))
 
 
 SCENARIOS: tuple[Scenario, ...] = (

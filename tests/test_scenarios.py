@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from peftcore.errors import UsageError
@@ -18,6 +20,7 @@ from peftcore.scenarios import (
     Task,
     find_scenario,
     override,
+    prediction_bound,
 )
 
 # The source study's protocol
@@ -118,7 +121,9 @@ def test_a_rate_is_the_methods_own_or_its_kins_or_the_recipes(
 # Floors
 
 
-def scenario_expecting(**expected: float) -> Scenario:
+def scenario_expecting(
+    known: Mapping[str, tuple[float, ...]] | None = None, **expected: float
+) -> Scenario:
     return Scenario(
         name="s",
         title="S",
@@ -127,6 +132,7 @@ def scenario_expecting(**expected: float) -> Scenario:
         task=Task(),
         recipe=Recipe(),
         expected=expected,
+        known=known or {},
     )
 
 
@@ -146,6 +152,29 @@ def test_a_floor_is_the_larger_of_two_bounds(
 ) -> None:
     found = scenario_expecting(lora=expected).floor(find_method("lora"), majority=majority)
     assert found == pytest.approx(floor, abs=1e-12)
+
+
+def test_five_seeds_say_themselves_how_low_another_may_end() -> None:
+    seeds = (0.88, 0.89, 0.87, 0.88, 0.88)
+    found = scenario_expecting({"lora": seeds}, lora=0.95).floor(find_method("lora"), majority=0.5)
+    # 0.88 − 3.746947 × 0.00707107 × √1.2, the quantile from a table of Student's t.
+    assert found == pytest.approx(0.850976, abs=1e-6)
+
+
+def test_four_seeds_do_not() -> None:
+    few = scenario_expecting({"lora": (0.88, 0.89, 0.87, 0.88)}, lora=0.88)
+    assert few.floor(find_method("lora"), majority=0.5) == pytest.approx(0.855)
+
+
+def test_seeds_far_apart_leave_the_majority_class_to_decide() -> None:
+    apart = scenario_expecting({"lora": (0.9, 0.5, 0.9, 0.5, 0.9)})
+    assert apart.floor(find_method("lora"), majority=0.5) == pytest.approx(0.6)
+
+
+def test_one_more_seed_ends_under_the_bound_as_often_as_it_says() -> None:
+    draws = np.random.default_rng(1).normal(0.88, 0.01, size=(2000, 6))
+    under = [row[5] < prediction_bound(row[:5].tolist(), 0.99) for row in draws]
+    assert 0.004 < np.mean(under) < 0.017
 
 
 def test_a_candidate_without_an_expectation_must_end_above_chance() -> None:
