@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from peftcore.results.records import Measurement, Record
+from peftcore.statistics.comparing import MARGIN_POINTS
 from peftcore.trials import Outcome
 
 MISSING = "—"
@@ -32,6 +33,12 @@ class Metric:
         machine_use: whether it belongs in the table of how well the machine was used; what belongs
             in neither is a detail.
         difference: how a difference between two methods is stated, if at all.
+        margin: the loss that a gate does not mind, in the terms of ``difference``; ``None`` where
+            no gate tests the metric.
+        drift: what two sessions on one machine may differ by with nothing changed, in the same
+            terms; seeds of one session can't tell of it, so a gate lets it pass.
+        counted: how a gate takes a number that one seed always gives again: of a ``"cost"`` any
+            increase is worse, of what is ``"fixed"`` by the hyperparameters any change is.
     """
 
     key: str
@@ -43,6 +50,9 @@ class Metric:
     key_metric: bool = False
     machine_use: bool = False
     difference: Literal["points", "percent"] | None = None
+    margin: float | None = None
+    drift: float = 0.0
+    counted: Literal["cost", "fixed"] | None = None
 
     @property
     def heading(self) -> str:
@@ -110,6 +120,7 @@ ACCURACY = Metric(
     value=_accuracy,
     key_metric=True,
     difference="points",
+    margin=MARGIN_POINTS,
 )
 TRAINABLE_PARAMETERS = Metric(
     key="trainable_parameters",
@@ -118,6 +129,7 @@ TRAINABLE_PARAMETERS = Metric(
     value=_field("trainable_parameters"),
     key_metric=True,
     difference="percent",
+    counted="fixed",
 )
 TRAINABLE_SHARE = Metric(
     key="trainable_share",
@@ -137,6 +149,8 @@ TRAIN_TIME = Metric(
     value=_field("train_seconds"),
     key_metric=True,
     difference="percent",
+    margin=5.0,
+    drift=5.0,
 )
 STEP_TIME = Metric(
     key="step_seconds",
@@ -157,6 +171,7 @@ GPU_MEMORY = Metric(
     value=_peak(on_gpu=True),
     key_metric=True,
     difference="percent",
+    margin=1.0,
 )
 HOST_MEMORY = Metric(
     key="host_peak_bytes",
@@ -167,6 +182,8 @@ HOST_MEMORY = Metric(
     value=_peak(on_gpu=False),
     key_metric=True,
     difference="percent",
+    margin=1.0,
+    drift=0.5,
 )
 FILE_SIZE = Metric(
     key="adapter_file_bytes",
@@ -177,8 +194,25 @@ FILE_SIZE = Metric(
     value=_field("adapter_file_bytes", times=1e-6),
     key_metric=True,
     difference="percent",
+    counted="cost",
 )
 
+OPERATIONS = Metric(
+    key="operations",
+    label="Operations a step",
+    better="lower",
+    value=_field("operations"),
+    counted="cost",
+)
+TENSOR_BYTES = Metric(
+    key="tensor_bytes",
+    label="Tensors held",
+    unit="MB",
+    better="lower",
+    format=",.2f",
+    value=_field("tensor_bytes", times=1e-6),
+    counted="cost",
+)
 UTILISATION = Metric(
     key="utilisation",
     label="Utilisation",
@@ -197,10 +231,23 @@ METRICS: tuple[Metric, ...] = (
     GPU_MEMORY,
     HOST_MEMORY,
     FILE_SIZE,
-    Metric(key="total_parameters", label="Parameters", value=_field("total_parameters")),
-    Metric(key="head_parameters", label="Head parameters", value=_field("head_parameters")),
     Metric(
-        key="adapter_parameters", label="Adapter parameters", value=_field("adapter_parameters")
+        key="total_parameters",
+        label="Parameters",
+        value=_field("total_parameters"),
+        counted="fixed",
+    ),
+    Metric(
+        key="head_parameters",
+        label="Head parameters",
+        value=_field("head_parameters"),
+        counted="fixed",
+    ),
+    Metric(
+        key="adapter_parameters",
+        label="Adapter parameters",
+        value=_field("adapter_parameters"),
+        counted="fixed",
     ),
     Metric(
         key="train_cpu_seconds",
@@ -226,6 +273,7 @@ METRICS: tuple[Metric, ...] = (
         format=",.1f",
         value=_field("model_flops", times=1e-12),
         machine_use=True,
+        counted="cost",
     ),
     Metric(
         key="model_flops_per_second",
@@ -268,4 +316,6 @@ METRICS: tuple[Metric, ...] = (
         format=",.3f",
         value=_field("peak_process_bytes", times=1e-9),
     ),
+    OPERATIONS,
+    TENSOR_BYTES,
 )
