@@ -88,6 +88,14 @@ class Mean:
         """
         return self._tail(margin - abs(self.estimate))
 
+    def p_above(self, threshold: float) -> float:
+        """Return the p of the one-sided test that the mean is ``threshold`` or less."""
+        return self._tail(self.estimate - threshold)
+
+    def upper(self, confidence: float = CONFIDENCE) -> float:
+        """Return the one-sided bound that the mean is below with this confidence."""
+        return self.estimate + float(student.ppf(confidence, self.degrees)) * self.standard_error
+
     def _tail(self, distance: float) -> float:
         """Return the chance of an error larger than ``distance``, one-sided."""
         if self.standard_error == 0:
@@ -265,18 +273,21 @@ def mean_of_seeds(means: Sequence[float], prior: Prior | None = None) -> Mean | 
     )
 
 
-def fit_prior(variances: Sequence[float], degrees: Sequence[float]) -> Prior | None:
+def fit_prior(
+    variances: Sequence[float], degrees: Sequence[float], *, most: float = MOST_PRIOR_DEGREES
+) -> Prior | None:
     """Return what variances over seeds have in common, or ``None`` where that can't be told.
 
     Smyth (2004), estimation of the hyperparameters: the mean and the variance of log s², beyond
     what their degrees of freedom explain, matched to those of a scaled F distribution. His weight
     is infinite where variances differ no more than chance makes them, which of a handful of methods
     is hardly ever excluded: a method with three times the spread of others would be covered 80% of
-    the time. So the weight is no more than :data:`MOST_PRIOR_DEGREES`.
+    the time. So the weight is no more than ``most``.
 
     Args:
         variances: of each method's (or each difference's) means over seeds.
         degrees: of freedom of each, seeds less one.
+        most: the largest weight of the prior, in degrees of freedom.
 
     Returns:
         The prior; ``None`` of fewer than three variances or if most of them are zero.
@@ -290,10 +301,10 @@ def fit_prior(variances: Sequence[float], degrees: Sequence[float]) -> Prior | N
     centred = logs - psi(free / 2) + np.log(free / 2)
     excess = float(np.var(centred, ddof=1) - np.mean(polygamma(1, free / 2)))
     if excess <= 0:
-        return Prior(variance=float(free @ known / free.sum()), degrees=MOST_PRIOR_DEGREES)
+        return Prior(variance=float(free @ known / free.sum()), degrees=most)
     prior = 2 * inverse_trigamma(excess)
     variance = math.exp(float(centred.mean()) + float(psi(prior / 2)) - math.log(prior / 2))
-    return Prior(variance=variance, degrees=min(prior, MOST_PRIOR_DEGREES))
+    return Prior(variance=variance, degrees=min(prior, most))
 
 
 def inverse_trigamma(value: float) -> float:
