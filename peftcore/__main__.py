@@ -207,6 +207,88 @@ def report(store: Path, scenario: str | None, out: Path) -> None:
         click.echo(f"{path}: {len(compared)} records", err=True)
 
 
+@main.command()
+@_store_option
+@click.option("--scenario", help="Only this scenario; needed where the store has several.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="File of the baseline.",
+)
+@_told
+def baseline(store: Path, scenario: str | None, out: Path) -> None:
+    """Write a baseline from the store: what later runs are compared with.
+
+    It holds the setting that ran last, all methods and seeds of it.
+    """
+    from peftcore.gate.baseline import write_baseline
+    from peftcore.gate.sides import newest
+    from peftcore.results.store import Store
+
+    with Store(store, create=False) as opened:
+        records = newest(opened.records(), scenario, store)
+    write_baseline(out, records)
+    seeds = {record.seed for record in records}
+    click.echo(f"{out}: {len(records)} trials, {len(seeds)} seeds", err=True)
+
+
+@main.command()
+@click.argument("baseline", type=click.Path(path_type=Path))
+@click.argument("current", type=click.Path(path_type=Path))
+@click.option("--gate", default="fail", show_default=True, help="off, warn, fail or strict.")
+@click.option("--scenario", help="Which one; needed where BASELINE is a store with several.")
+@click.option("--method", metavar="NAME[,NAME…]", help="These only; default: all of either side.")
+@click.option("--metrics", metavar="NAME[,NAME…]", help="Gate these only; default: all.")
+@click.option(
+    "--markdown",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the summary for a pull request to this file.",
+)
+@_json_option
+@_told
+def compare(
+    baseline: Path,
+    current: Path,
+    gate: str,
+    scenario: str | None,
+    method: str | None,
+    metrics: str | None,
+    markdown: Path | None,
+    json_file: str | None,
+) -> None:
+    """Say whether CURRENT is worse than BASELINE: the gate, without pytest.
+
+    Either is the folder of a store, exported records (.jsonl) or a baseline file. Exits with 1
+    where the gate fails. Metrics are named by accuracy, time, memory and counts, or by their keys.
+    """
+    from peftcore.gate.judging import judge
+    from peftcore.gate.metrics import GATED, parse_metrics
+    from peftcore.gate.sides import read_side
+    from peftcore.gate.summary import to_lines, write_markdown
+    from peftcore.gate.verdicts import GateMode
+
+    mode = member(GateMode, gate, where="--gate")
+    if mode is GateMode.OFF:
+        click.echo("the gate is off: nothing was compared", err=True)
+        return
+    _require_writable(json_file)
+    before = read_side(baseline, scenario=scenario)
+    verdicts = judge(
+        before,
+        read_side(current, scenario=before[0].record.scenario),
+        methods=None if method is None else parse_methods(method),
+        metrics=GATED if metrics is None else parse_metrics(metrics, where="--metrics"),
+    )
+    if markdown is not None:
+        write_markdown(markdown, verdicts)
+    failed = verdicts.fails(mode)
+    content = {**verdicts.to_json(), "gate": str(mode), "failed": failed}
+    click.echo("\n".join(to_lines(verdicts)), err=_write_json(content, json_file))
+    if failed:
+        sys.exit(EXIT_NOT_OK)
+
+
 def _stored(folder: Path, scenario: str | None) -> list[Record]:
     """Return the records of a store and of the comparisons of the engines that it holds."""
     from peftcore.results.store import Store, engine_store, has_store

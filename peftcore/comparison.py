@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from peftcore.enginepairs import EnginePairs
 from peftcore.errors import UsageError
+from peftcore.gate.adding import judge_in_groups
+from peftcore.gate.options import Gate
+from peftcore.gate.verdicts import Verdicts
 from peftcore.measuring.environment import gpu
 from peftcore.measuring.weights import KeptWeights
 from peftcore.methods import Method
@@ -145,6 +148,32 @@ class Comparison:
                 refused.append(str(error))
         if refused and len(refused) == len(names):
             raise UsageError("; ".join(dict.fromkeys(refused)))
+
+    def judge(self, gate: Gate, told: Callable[[str], None]) -> Verdicts:
+        """Return the gate's verdicts on what ran, after adding seeds if it may and must.
+
+        Added trials run here, one after the other, and join the plan.
+
+        Args:
+            gate: what was asked for; its baseline names the scenario.
+            told: takes a line on what is about to run.
+
+        Raises:
+            PeftcoreError: records can't be read or stored.
+        """
+        planned = self.trials(gate.scenario)
+        seeds = list(dict.fromkeys(trial.seed for trial in planned))
+
+        def run(wanted: Sequence[int]) -> list[Record]:
+            if set(wanted) <= set(seeds):
+                return self.collector.committed(planned)
+            selection = replace(self.selection, scenario=gate.scenario, seeds=tuple(wanted))
+            added = plan(selection)
+            self._plans[gate.scenario] = [*self.trials(gate.scenario), *added]
+            return [self.collector.collect(trial) for trial in added]
+
+        methods = [method.slug for method in self.methods(gate.scenario)]
+        return judge_in_groups(gate, methods, seeds, run, told)
 
     def write_report(
         self, scenario: str, reused: Collection[str], folder: Path | None = None

@@ -7,7 +7,7 @@ plugin being installed; torch is imported by no session at all, only by the tria
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +23,7 @@ from peftcore.trials import Engine, Trial, Weights
 
 if TYPE_CHECKING:
     from peftcore.comparison import Comparison
+    from peftcore.gate.options import Gate
     from peftcore.results.records import Record
     from peftcore.running.progress import ProgressWatch
 
@@ -62,6 +63,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     option("--peft-fresh", action="store_true", help="run again what the store already has")
     option("--peft-require-gpu", action="store_true", help="a GPU test that would skip fails")
     option("--peft-timeout", metavar="SECONDS", type=float, help="longest a trial may take")
+    option("--peft-baseline", metavar="PATH", help="compare with this baseline once all has run")
+    option(
+        "--peft-gate",
+        metavar="off|warn|fail|strict",
+        help="what a verdict does to the exit code (default with a baseline: fail)",
+    )
+    option(
+        "--peft-seeds-max",
+        metavar="N",
+        help="while the gate is undecided, add seeds up to so many a method",
+    )
+    option("--peft-gate-metrics", metavar="NAME[,NAME…]", help="gate these metrics only")
+    option(
+        "--peft-gate-summary",
+        metavar="FILE",
+        help="file of the gate's Markdown (default: gate.md beside the report)",
+    )
 
 
 @dataclass(eq=False)
@@ -148,6 +166,35 @@ class PeftSession:
         )
         return Comparison(selection, names, collector, Path(report) if report else None)
 
+    @cached_property
+    def gate(self) -> Gate | None:
+        """The gate that the options ask for, its baseline read; ``None`` where they ask for none.
+
+        Raises:
+            UsageError: an option's value can't be meant, or the baseline is not usable here.
+        """
+        from peftcore.gate.options import parse_gate
+
+        names = ("baseline", "gate", "seeds-max", "gate-metrics", "gate-summary")
+        baseline, mode, seeds_max, metrics, summary = (
+            self.config.getoption(f"--peft-{name}") for name in names
+        )
+        gate = parse_gate(
+            baseline=baseline,
+            mode=mode,
+            seeds_max=seeds_max,
+            metrics=metrics,
+            summary=summary,
+            prefix="--peft-",
+        )
+        if gate is not None and gate.scenario not in self.comparison.scenarios:
+            raise UsageError(
+                f"--peft-baseline {baseline} is of scenario {gate.scenario}, and this session "
+                f"compares in {', '.join(self.comparison.scenarios)}: name the other by "
+                "--peft-scenario, or its own baseline"
+            )
+        return gate
+
 
 _SESSION = pytest.StashKey[PeftSession]()
 
@@ -219,6 +266,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if _asks_for_anything(config):
         with _as_usage_error():
             session.comparison.validate()
+            # Read here already: a baseline that is not usable must not cost a run.
+            _ = session.gate
 
 
 @dataclass(frozen=True)
@@ -434,9 +483,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if _worker(session.config):
         return
     scenarios = sorted(peft.ran.scenarios)
-    for scenario in scenarios:
-        named = peft.comparison.report
-        folder = named / scenario if named is not None and len(scenarios) > 1 else named
+    named = peft.comparison.report if scenarios else None
+    folders = {
+        scenario: named / scenario if named is not None and len(scenarios) > 1 else named
+        for scenario in scenarios
+    }
+    # Before the reports, which show the seeds that it adds.
+    _judge(session, peft, folders)
+    for scenario, folder in folders.items():
         try:
             peft.summary += peft.comparison.write_report(scenario, peft.ran.reused, folder)
         except PeftcoreError as error:
@@ -448,6 +502,43 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         except PeftcoreError as error:
             peft.summary.append(f"no report of the engines: {error}")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _judge(session: pytest.Session, peft: PeftSession, folders: Mapping[str, Path | None]) -> None:
+    """Put the gate's verdicts in the summary, its Markdown in a file, and fail if it does."""
+    interrupted = session.exitstatus in (
+        pytest.ExitCode.INTERRUPTED,
+        pytest.ExitCode.USAGE_ERROR,
+        pytest.ExitCode.INTERNAL_ERROR,
+    )
+    if session.config.option.collectonly or interrupted or peft.gate is None:
+        return
+    from peftcore.comparison import REPORTS
+    from peftcore.gate.options import SUMMARY_NAME
+    from peftcore.gate.summary import to_lines, write_markdown
+    from peftcore.gate.verdicts import GateMode, Verdict
+
+    gate, terminal = peft.gate, _Terminal(session.config)
+    try:
+        if gate.scenario in folders:
+            verdicts = peft.comparison.judge(gate, lambda line: terminal.write(f"{line}\n"))
+            path = (
+                gate.summary or (folders[gate.scenario] or REPORTS / gate.scenario) / SUMMARY_NAME
+            )
+            write_markdown(path, verdicts)
+            peft.summary += [*to_lines(verdicts), f"gate: {path}"]
+            failed = verdicts.fails(gate.mode)
+        else:
+            # Missing never means passed.
+            peft.summary.append(
+                f"gate on {gate.scenario}: {Verdict.INVALID}: no trial of that scenario ran"
+            )
+            failed = gate.mode is not GateMode.WARN
+    except PeftcoreError as error:
+        peft.summary.append(f"no verdict of the gate: {error}")
+        failed = True
+    if failed:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
