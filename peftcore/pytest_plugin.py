@@ -521,7 +521,7 @@ def _judge(session: pytest.Session, peft: PeftSession, folders: Mapping[str, Pat
     gate, terminal = peft.gate, _Terminal(session.config)
     try:
         if gate.scenario in folders:
-            verdicts = peft.comparison.judge(gate, lambda line: terminal.write(f"{line}\n"))
+            verdicts = peft.comparison.judge(gate, lambda line: terminal.write(f"\n{line}\n"))
             path = (
                 gate.summary or (folders[gate.scenario] or REPORTS / gate.scenario) / SUMMARY_NAME
             )

@@ -138,8 +138,7 @@ def _judge(
         for case, cell in zip(cases, verdicts_before_tests, strict=True)
         if cell is None or cell.verdict is Verdict.FLOOR
     ]
-    over_all = _over_all(tested)
-    judged = judge_cases([*tested, *over_all], look)
+    judged = judge_cases([*tested, *over_all(tested)], look)
     decided = {
         (cell.method, cell.metric.key): cell for cell in verdicts_before_tests if cell is not None
     }
@@ -249,7 +248,7 @@ def _under_floor(record: Record) -> str | None:
     return f"seed {record.seed}: accuracy {measured.accuracy:.4f} is under the floor {floor:.4f}"
 
 
-def _over_all(cases: Sequence[Case]) -> list[Case]:
+def over_all(cases: Sequence[Case]) -> list[Case]:
     """Return, of each metric, the case of the mean over all methods.
 
     What is wrong with all methods alike (data, loop, optimiser) shows in their mean long before it

@@ -18,7 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
 
-from scipy.stats import t as student
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from peftcore.statistics.variance import FEWEST_VARIANCES, Mean, fit_prior
 
@@ -149,18 +151,22 @@ def seeds_wanted(loss: Mean, spread: Spread, before: int, after: int, rule: Rule
         rule: what decides.
     """
 
-    def settles(first: int, second: int) -> bool:
-        degrees = spread.degrees + (first - before) + (second - after)
-        error = math.sqrt(spread.variance * (1 / first + 1 / second))
-        often = float(student.ppf(POWER, degrees))
-        excluded = float(student.ppf(rule.confidence, degrees))
-        believed = float(student.isf(rule.significance, degrees))
-        return (
-            rule.margin - loss.estimate >= (excluded + often) * error
-            or loss.estimate - rule.drift >= (believed + often) * error
+    def fewest(firsts: NDArray[np.int64], seconds: NDArray[np.int64]) -> int | None:
+        degrees = spread.degrees + (firsts - before) + (seconds - after)
+        error = np.sqrt(spread.variance * (1 / firsts + 1 / seconds))
+        # What scipy.stats.t.ppf computes, without its checks of each argument.
+        often = stdtrit(degrees, POWER)
+        excluded = stdtrit(degrees, rule.confidence)
+        believed = -stdtrit(degrees, rule.significance)
+        settled = (rule.margin - loss.estimate >= (excluded + often) * error) | (
+            loss.estimate - rule.drift >= (believed + often) * error
         )
+        return int(seconds[settled.argmax()]) if settled.any() else None
 
-    counts = range(after + 1, MOST_SEEDS + 1)
-    more = next((count - after for count in counts if settles(before, count)), None)
-    both = range(max(before, after) + 1, MOST_SEEDS + 1)
-    return Wanted(more=more, each=next((count for count in both if settles(count, count)), None))
+    counts = np.arange(after + 1, MOST_SEEDS + 1)
+    both = np.arange(max(before, after) + 1, MOST_SEEDS + 1)
+    count = fewest(np.full_like(counts, before), counts) if len(counts) else None
+    return Wanted(
+        more=None if count is None else count - after,
+        each=fewest(both, both) if len(both) else None,
+    )
