@@ -6,13 +6,14 @@ list the methods on a machine that has neither; ``peftcore.models.attach`` turns
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from peftcore.errors import unknown
+from peftcore.errors import UsageError, unknown
 
 
 class Trains(StrEnum):
@@ -94,6 +95,45 @@ class Method:
                 "an adapter is declared exactly where one is trained"
             )
 
+    def declaration(self) -> dict[str, Any]:
+        """Return the whole declaration as plain JSON values; :meth:`declared` reads it back.
+
+        A trial's process gets it so, whether or not the method is one of peftcore's own: nothing
+        has to be imported from where it was declared.
+
+        Raises:
+            UsageError: an option of the adapter has no JSON form that gives the same value back.
+        """
+        described = _fields(self) | {"trains": self.trains.value}
+        if self.adapter is not None:
+            described["adapter"] = _fields(self.adapter) | {"options": dict(self.adapter.options)}
+            for name, value in self.adapter.options.items():
+                if not _is_plain(value):
+                    raise UsageError(
+                        f"method {self.slug!r}: option {name}={value!r} of {self.adapter.config} "
+                        "is not plain data: expected text, numbers, true, false, none, or lists "
+                        "and mappings of them"
+                    )
+        if self.quantisation is not None:
+            described["quantisation"] = asdict(self.quantisation)
+        return described
+
+    @classmethod
+    def declared(cls, content: Mapping[str, Any]) -> Method:
+        """Return the method that :meth:`declaration` described."""
+        adapter, quantisation = content["adapter"], content["quantisation"]
+        if adapter is not None:
+            targets = adapter["targets"]
+            adapter = Adapter(**adapter | {"targets": None if targets is None else tuple(targets)})
+        return cls(
+            **{
+                **content,
+                "trains": Trains(content["trains"]),
+                "adapter": adapter,
+                "quantisation": None if quantisation is None else Quantisation(**quantisation),
+            }
+        )
+
     def hyperparameters(self) -> dict[str, Any]:
         """Return what can change this method's result, as plain JSON values."""
         described: dict[str, Any] = {"trains": self.trains.value}
@@ -105,6 +145,18 @@ class Method:
             described["quantisation"] = self.quantisation.data_type
             described["double_quantisation"] = self.quantisation.double
         return described
+
+
+def _fields(declared: Method | Adapter) -> dict[str, Any]:
+    return {one.name: getattr(declared, one.name) for one in fields(declared)}
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value is the same after it was written as JSON and read."""
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError):
+        return False
 
 
 METHODS: tuple[Method, ...] = (

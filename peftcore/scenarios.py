@@ -268,6 +268,11 @@ def find_scenario(name: str, *, where: str = "") -> Scenario:
     return scenario
 
 
+def is_declared(name: str) -> bool:
+    """Return whether a scenario of this name is one of peftcore's own."""
+    return name in _BY_NAME
+
+
 def _parse(name: str, text: str, declared: Any) -> Any:
     """Return ``text`` as a value of the declared type of field ``name``."""
     if isinstance(declared, types.UnionType):

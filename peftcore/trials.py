@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from peftcore.methods import Method, find_method
+from peftcore.methods import Method
 from peftcore.scenarios import Precision, Recipe, Split, Task
 
 
@@ -161,6 +161,7 @@ class Trial:
         """Return what a child process needs to run this trial, paths included."""
         return {
             **self.describe(),
+            "method": self.method.declaration(),
             "backbone": dataclasses.asdict(self.backbone),
             "data": dataclasses.asdict(self.data),
         }
@@ -175,7 +176,7 @@ class Trial:
             "accelerations": tuple(job["recipe"]["accelerations"]),
         }
         return cls(
-            method=find_method(job["method"]),
+            method=Method.declared(job["method"]),
             scenario=job["scenario"],
             seed=job["seed"],
             backbone=Source(**job["backbone"]),
