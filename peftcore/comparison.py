@@ -80,6 +80,29 @@ class Comparison:
             self._plans[scenario] = plan(replace(self.selection, scenario=scenario))
         return self._plans[scenario]
 
+    def adopt(self, trials: Iterable[Trial]) -> None:
+        """Add trials that tests declared to the plans of their scenarios.
+
+        Raises:
+            UsageError: a trial can't stand in one table with those that its scenario has.
+        """
+        for trial in trials:
+            planned = self._plans.setdefault(trial.scenario, [])
+            if trial.id in {other.id for other in planned}:
+                continue
+            if any(other.setting() != trial.setting() for other in planned):
+                raise UsageError(
+                    f"{trial.scenario} was asked for with other data, another model or another "
+                    "recipe before: give each its own name=…"
+                )
+            key = (trial.method.slug, trial.seed)
+            if key in {(other.method.slug, other.seed) for other in planned}:
+                raise UsageError(
+                    f"{trial.scenario} has {trial.method.slug} with seed {trial.seed} already, "
+                    "with another learning rate or other hyperparameters: give each its own name=…"
+                )
+            planned.append(trial)
+
     @cached_property
     def engine_collector(self) -> Collector:
         """What gets the records of a comparison of the engines: a store of their own.

@@ -18,6 +18,7 @@ import pytest
 
 from peftcore.errors import PeftcoreError, UsageError, member
 from peftcore.methods import find_method
+from peftcore.pytest_trial import OWN_TRIAL, PeftTrial, read_told
 from peftcore.scenarios import find_scenario
 from peftcore.trials import Engine, Trial, Weights
 
@@ -90,11 +91,13 @@ class Ran:
         scenarios: names of the scenarios that tests ran in.
         reused: ids of trials whose records were in the store.
         paired: ids of the trials that compared the engines.
+        own: trials that tests declared themselves.
     """
 
     scenarios: set[str] = field(default_factory=set)
     reused: set[str] = field(default_factory=set)
     paired: set[str] = field(default_factory=set)
+    own: list[Trial] = field(default_factory=list)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Read a test's properties once it is over; they are text, which crosses processes."""
@@ -106,6 +109,11 @@ class Ran:
                     self.reused.add(str(value))
                 elif name == _PAIRED:
                     self.paired.add(str(value))
+                elif name == OWN_TRIAL:
+                    trial, reused = read_told(str(value))
+                    self.own.append(trial)
+                    self.scenarios.add(trial.scenario)
+                    self.reused |= {trial.id} if reused else set()
 
 
 @dataclass
@@ -285,7 +293,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     comparison = metafunc.config.stash[_SESSION].comparison
     if "peft_pairs" in wanted:
-        scenario = find_scenario(comparison.selection.scenario)
+        scenario = comparison.selection.find_scenario()
         marks = [pytest.mark.gpu] if scenario.gpu else []
         with _as_usage_error():
             cells_of_parts = comparison.engine_pairs().cells()
@@ -460,13 +468,19 @@ def peft_pairs(request: pytest.FixtureRequest) -> RunnablePairs:
     return pairs
 
 
+@pytest.fixture
+def peft_trial(request: pytest.FixtureRequest) -> PeftTrial:
+    """Call it with a method, a model and data of one's own: it trains, and returns how it went."""
+    return PeftTrial(request, request.config.stash[_SESSION].comparison)
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Where there are workers, look at backbone and data before they start, and watch them."""
     from peftcore.running.progress import ProgressDisplay, ProgressWatch
 
     if _hands_out_work(session.config):
         peft = session.config.stash[_SESSION]
-        if _asks_for_anything(session.config):
+        if session.config.getoption("--peft-scenario") is not None:
             # This process collects no tests: what is asked for is what workers are about to need.
             _require_usable(session.config, peft.comparison.scenarios)
         folder = Path(session.config.getoption("--peft-store")) / "progress"
@@ -482,6 +496,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         peft.watch.stop()
     if _worker(session.config):
         return
+    if peft.ran.own:
+        try:
+            peft.comparison.adopt(peft.ran.own)
+        except UsageError as error:
+            peft.summary.append(str(error))
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
     scenarios = sorted(peft.ran.scenarios)
     named = peft.comparison.report if scenarios else None
     folders = {

@@ -38,6 +38,7 @@ _NOT_MEASURING = (
     "enginepairs.py",
     "diagnosis.py",
     "pytest_plugin.py",
+    "pytest_trial.py",
     "__main__.py",
 )
 
