@@ -1,0 +1,1 @@
+"""What this project declares of its own."""
