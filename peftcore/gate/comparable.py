@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from peftcore.gate.evidence import Evidence, differences, held_equal, software
-from peftcore.gate.metrics import NEED_EQUAL_SOFTWARE
+from peftcore.gate.metrics import DISPATCHED, DISPATCHING
 from peftcore.report.metrics import TRAIN_TIME, Metric
 
 _HARDWARE = "hardware: "
@@ -43,10 +43,12 @@ def obstacles(metric: Metric, before: Sequence[Evidence], after: Sequence[Eviden
     """
     hardware = [one for one in _unlike(before, after) if one.startswith(_HARDWARE)]
     found = hardware if metric.margin is not None else []
-    if metric.key in NEED_EQUAL_SOFTWARE:
+    changes = environment_changes(before, after)
+    if metric.key in DISPATCHED:
         found += [one for one in hardware if one.startswith(f"{_HARDWARE}gpu")]
-    if metric is TRAIN_TIME or metric.key in NEED_EQUAL_SOFTWARE:
-        found += environment_changes(before, after)
+        found += [one for one in changes if one.partition(" ")[0] in DISPATCHING]
+    if metric is TRAIN_TIME:
+        found += changes
     if metric is TRAIN_TIME:
         for side, name in ((before, "the baseline"), (after, "the run")):
             shared = [str(one.seed) for one in side if one.measured.shared]

@@ -111,8 +111,9 @@ def _judge(
         changed = bool(_changed(before, after))
         for metric in _applying(metrics, before, after, whatever=bool(found)):
             values = _values(metric, before), _values(metric, after)
+            told_alone = changed and metric.counted is not None
             reasons = found or [
-                *comparable.obstacles(metric, before, after),
+                *([] if told_alone else comparable.obstacles(metric, before, after)),
                 *_gaps(metric, before, values[0], "the baseline"),
                 *_gaps(metric, after, values[1], "the run"),
             ]

@@ -27,8 +27,12 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
     "counts": tuple(metric for metric in GATED if metric.counted),
 }
 
-NEED_EQUAL_SOFTWARE = frozenset({OPERATIONS.key, TENSOR_BYTES.key})
-"""Counts that another torch, or another kind of machine, may change with no change of ours."""
+DISPATCHED = frozenset({OPERATIONS.key, TENSOR_BYTES.key})
+"""Counts of what torch dispatches and holds, which other packages or another kind of machine may
+change with no change of ours."""
+
+DISPATCHING = frozenset({"torch", "transformers", "peft", "bitsandbytes", "accelerate"})
+"""The packages that may."""
 
 
 def parse_metrics(text: str, *, where: str) -> tuple[Metric, ...]:

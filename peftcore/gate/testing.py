@@ -14,6 +14,7 @@ from statistics import fmean
 
 from peftcore.gate.verdicts import Cell, Look, Tested, Verdict
 from peftcore.report.metrics import Metric
+from peftcore.report.wording import p_value
 from peftcore.statistics.comparing import holm
 from peftcore.statistics.shifts import (
     Rule,
@@ -181,7 +182,7 @@ def _cell(
         method=case.method,
         metric=metric,
         verdict=verdict,
-        words=_words(verdict, wanted),
+        words=_words(verdict, p_values[0], wanted),
         before=_mean(case, 0),
         after=_mean(case, 1),
         seeds=(len(case.before), len(case.after)),
@@ -202,9 +203,11 @@ def _untested(case: Case) -> Cell:
     )
 
 
-def _words(verdict: Verdict, wanted: Wanted | None) -> str:
+def _words(verdict: Verdict, p_worse: float, wanted: Wanted | None) -> str:
+    if verdict is Verdict.REGRESSION:
+        return f"worse beyond chance: p {p_value(p_worse)}, corrected for all that was tested"
     if wanted is None:
-        return "" if verdict is Verdict.REGRESSION else "a loss above the margin is excluded"
+        return "a loss above the margin is excluded"
     if wanted.more is not None:
         return f"about {wanted.more} more seed{'s' * (wanted.more > 1)} would settle it"
     if wanted.each is not None:

@@ -1,0 +1,253 @@
+"""The gate in a pytest session. All trials are in the store already, so that none has to run."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from peftcore.gate.baseline import write_baseline
+from peftcore.measuring.environment import describe_environment
+from peftcore.results.records import Measurement, Record, read_records
+from peftcore.results.store import Store
+from peftcore.running.planning import Selection, plan
+from peftcore.trials import Outcome, Trial
+from tests.conftest import write_bare_model
+from tests.gate.runs import run
+
+BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "test_methods.py"
+EXAMPLES = 60
+SETTINGS = ("epochs=1", "max_length=32", "train_examples=48", f"test_examples={EXAMPLES}")
+METHODS = ("bow", "head")
+USAGE_ERROR = 4
+
+Session = Callable[..., pytest.RunResult]
+
+
+def text_of(result: pytest.RunResult) -> str:
+    return f"{result.stdout.str()}\n{result.stderr.str()}"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_bare_model(tmp_path / "model", max_position_embeddings=66)
+
+
+@pytest.fixture
+def session(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, model: Path, tiny_data: Path
+) -> Session:
+    """Return a function that runs pytest in a folder with this repository's benchmark."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (pytester.path / "test_methods.py").write_bytes(BENCHMARK.read_bytes())
+    options = ["--peft-scenario", "embedded", "--peft-method", ",".join(METHODS)]
+    options += ["--peft-model", str(model), "--peft-data", str(tiny_data)]
+    options += [word for setting in SETTINGS for word in ("--peft-set", setting)]
+
+    def run_pytest(*more: str | Path) -> pytest.RunResult:
+        return pytester.runpytest_subprocess(*options, *more, timeout=300)
+
+    return run_pytest
+
+
+@pytest.fixture
+def trials(model: Path, tiny_data: Path) -> Callable[[str], list[Trial]]:
+    """Return a function that plans what a session with these seeds runs."""
+
+    def planned(seeds: str) -> list[Trial]:
+        return plan(
+            Selection(
+                scenario="embedded",
+                methods=METHODS,
+                seeds=tuple(int(seed) for seed in seeds.split(",")),
+                model=str(model),
+                data=str(tiny_data),
+                settings=SETTINGS,
+            )
+        )
+
+    return planned
+
+
+def ended(trial: Trial, *, errors: int) -> Record:
+    """Return a record of this trial, made here and now, with about so many wrong answers."""
+    draw = random.Random(f"{trial.method.slug} {trial.seed}")
+    labels = tuple(n % 2 for n in range(EXAMPLES))
+    wrong = set(draw.sample(range(EXAMPLES), errors + draw.randrange(2)))
+    predictions = tuple(1 - label if n in wrong else label for n, label in enumerate(labels))
+    return Record(
+        trial=trial.describe(),
+        outcome=Outcome.OK,
+        measurement=Measurement(
+            accuracy=1 - len(wrong) / EXAMPLES,
+            train_seconds=10 + draw.random() / 50,
+            peak_bytes=500_000_000 + draw.randrange(100_000),
+            total_parameters=1_000,
+            trainable_parameters=100,
+            evaluated_examples=EXAMPLES,
+            majority_share=0.5,
+        ),
+        environment=describe_environment(),
+        predictions=predictions,
+        labels=labels,
+        created="2026-01-02T03:04:05+00:00",
+    )
+
+
+@pytest.fixture
+def stored(
+    pytester: pytest.Pytester, trials: Callable[[str], list[Trial]]
+) -> Callable[[str, int], list[Record]]:
+    """Return a function that puts the records of a session with these seeds into its store."""
+
+    def commit(seeds: str, errors: int) -> list[Record]:
+        records = [ended(trial, errors=errors) for trial in trials(seeds)]
+        with Store(pytester.path / ".peftcore") as store:
+            for record in records:
+                store.commit(record)
+        return records
+
+    return commit
+
+
+@pytest.fixture
+def baseline(pytester: pytest.Pytester, trials: Callable[[str], list[Trial]]) -> str:
+    """A baseline of six seeds with few errors."""
+    records = [ended(trial, errors=5) for trial in trials("42,43,44,45,46,47")]
+    write_baseline(pytester.path / "b.json", records)
+    return "b.json"
+
+
+@pytest.mark.parametrize(
+    ("mode", "code"), [(None, 1), ("fail", 1), ("strict", 1), ("warn", 0), ("off", 0)]
+)
+def test_a_regression_fails_the_session_as_the_gate_says(
+    session: Session,
+    pytester: pytest.Pytester,
+    stored: Callable[[str, int], list[Record]],
+    baseline: str,
+    mode: str | None,
+    code: int,
+) -> None:
+    stored("42,43,44", 40)
+    options = [] if mode is None else ["--peft-gate", mode]
+    result = session("--peft-seeds", "3", "--peft-baseline", baseline, *options)
+    # The tests themselves are content: the trials ended well.
+    result.assert_outcomes(passed=2)
+    assert result.ret == code
+    summary = pytester.path / "reports" / "embedded" / "gate.md"
+    if mode == "off":
+        assert "gate" not in text_of(result)
+        assert not summary.exists()
+        return
+    result.stdout.fnmatch_lines(
+        [
+            "*= peftcore =*",
+            "gate on embedded: REGRESSION",
+            "Bag of words *Accuracy*REGRESSION*worse beyond chance*",
+            "gate: reports/embedded/gate.md",
+            "report: reports/embedded/report.md",
+        ]
+    )
+    text = summary.read_text(encoding="utf-8")
+    assert text.startswith("## ❌ Gate on embedded: REGRESSION")
+
+
+def test_what_did_not_change_passes_under_strict(
+    session: Session,
+    pytester: pytest.Pytester,
+    stored: Callable[[str, int], list[Record]],
+    baseline: str,
+) -> None:
+    stored("42,43", 5)
+    result = session(
+        *("--peft-seeds", "2", "--peft-baseline", baseline, "--peft-gate", "strict"),
+        *("--peft-gate-metrics", "accuracy,counts", "--peft-gate-summary", "out/pr.md"),
+    )
+    assert result.ret == 0
+    assert "gate on embedded: PASS (identical)" in text_of(result)
+    assert "Train time" not in text_of(result)
+    text = (pytester.path / "out" / "pr.md").read_text(encoding="utf-8")
+    assert "**Not gated**, as asked: train time" in text
+
+
+@pytest.mark.parametrize("parallel", [(), ("-n", "1")], ids=["serial", "parallel"])
+def test_an_open_verdict_adds_seeds_that_join_the_report(
+    session: Session,
+    pytester: pytest.Pytester,
+    stored: Callable[[str, int], list[Record]],
+    baseline: str,
+    parallel: tuple[str, ...],
+) -> None:
+    # Those that will be added: of the baseline first, then the next number.
+    stored("42,43,44,45,46,47,101,102,103", 8)
+    result = session(
+        *("--peft-seeds", "101,102", "--peft-baseline", baseline, "--peft-gate", "strict"),
+        *("--peft-gate-metrics", "accuracy", "--peft-seeds-max", "5", *parallel),
+    )
+    text = text_of(result)
+    assert "the gate is undecided with 2 seeds: adding [42, 43, 44]" in text
+    assert "adding [45" not in text
+    assert result.ret == 1
+    records = read_records(pytester.path / "reports" / "embedded" / "records.jsonl")
+    assert {record.seed for record in records} == {42, 43, 44, 101, 102}
+
+
+def test_a_trial_that_is_missing_is_no_pass(
+    session: Session,
+    pytester: pytest.Pytester,
+    stored: Callable[[str, int], list[Record]],
+    baseline: str,
+) -> None:
+    stored("42", 5)
+    result = session("--peft-seeds", "42,", "--peft-baseline", baseline, "-k", "bow")
+    assert result.ret == 0
+    with Store(pytester.path / ".peftcore") as store:
+        store._connection.execute("DELETE FROM records WHERE trial_id LIKE 'head%'")
+    result = session("--peft-seeds", "42,", "--peft-baseline", baseline, "-k", "bow")
+    assert result.ret == 1
+    assert "gate on embedded: INVALID" in text_of(result)
+    assert "no trial with seed 42" in text_of(result)
+
+
+def test_where_the_scenario_did_not_run_nothing_passes(
+    session: Session, pytester: pytest.Pytester, baseline: str
+) -> None:
+    (pytester.path / "test_other.py").write_text("def test_other(): pass\n")
+    for mode, code in (("fail", 1), ("warn", 0)):
+        result = session("test_other.py", "--peft-baseline", baseline, "--peft-gate", mode)
+        result.assert_outcomes(passed=1)
+        assert "gate on embedded: INVALID: no trial of that scenario ran" in text_of(result)
+        assert result.ret == code
+
+
+@pytest.mark.parametrize("case", ["absent", "none", "scenario", "truncated", "version", "most"])
+def test_what_can_not_be_meant_is_refused_before_anything_runs(
+    session: Session, pytester: pytest.Pytester, baseline: str, case: str
+) -> None:
+    file = pytester.path / baseline
+    whole = json.loads(file.read_text(encoding="utf-8"))
+    if case == "truncated":
+        file.write_text(file.read_text(encoding="utf-8")[:500], encoding="utf-8")
+    elif case == "version":
+        file.write_text(json.dumps({**whole, "schema": 2}), encoding="utf-8")
+    elif case == "scenario":
+        write_baseline(file, run())
+    given = ("--peft-baseline", baseline)
+    options, words = {
+        "absent": (("--peft-baseline", "absent.json"), "there is no absent.json"),
+        "none": (("--peft-gate", "fail"), "--peft-gate compares with a baseline and there is none"),
+        "scenario": (given, "is of scenario imdb-roberta, and this session compares in embedded"),
+        "truncated": (given, "b.json is no whole JSON"),
+        "version": (given, "has schema version 2, this release reads 1"),
+        "most": ((*given, "--peft-seeds-max", "many"), "--peft-seeds-max 'many' is not usable"),
+    }[case]
+    result = session(*options)
+    assert result.ret == USAGE_ERROR
+    (message,) = [line for line in text_of(result).splitlines() if line.strip()]
+    assert message.startswith("ERROR: ")
+    assert words in message
+    assert not (pytester.path / ".peftcore").exists()
