@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from peftcore.enginepairs import EnginePairs
 from peftcore.errors import UsageError
 from peftcore.gate.adding import judge_in_groups
-from peftcore.gate.options import Gate
 from peftcore.gate.verdicts import Verdicts
 from peftcore.measuring.environment import gpu
 from peftcore.measuring.weights import KeptWeights
@@ -25,6 +25,9 @@ from peftcore.results.store import Store, engine_store
 from peftcore.running.planning import Selection, plan, shortfall
 from peftcore.scenarios import find_scenario, override
 from peftcore.trials import Outcome, Part, Trial
+
+if TYPE_CHECKING:
+    from peftcore.gate.options import Gate
 
 REPORTS = Path("reports")
 """Where reports go unless a folder is named, one of each scenario's name."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from peftcore.gate.judging import judge
-from peftcore.gate.options import Gate
 from peftcore.gate.verdicts import Look, Verdicts, looks
 from peftcore.results.records import Record
+
+if TYPE_CHECKING:
+    # It reads baselines, which takes pydantic: a session without a gate need not wait for that.
+    from peftcore.gate.options import Gate
 
 
 def seeds_to_add(planned: Sequence[int], of_baseline: Sequence[int], count: int) -> list[int]:
