@@ -23,7 +23,7 @@ from peftcore.results.records import Record
 from peftcore.results.selecting import newest_parts
 from peftcore.results.store import Store, engine_store
 from peftcore.running.planning import Selection, plan, shortfall
-from peftcore.scenarios import find_scenario, override
+from peftcore.scenarios import find_scenario, is_declared, override
 from peftcore.trials import Outcome, Part, Trial
 
 if TYPE_CHECKING:
@@ -187,19 +187,27 @@ class Comparison:
         Raises:
             PeftcoreError: records can't be read or stored.
         """
-        planned = self.trials(gate.scenario)
-        seeds = list(dict.fromkeys(trial.seed for trial in planned))
+        planned = list(self.trials(gate.scenario))
+        firsts = {trial.method.slug: trial for trial in reversed(planned)}
+        pairs = [(trial.method.slug, trial.seed) for trial in planned]
+        seeds = {trial.seed for trial in planned}
+        if not is_declared(gate.scenario):
+            # Of a scenario that tests declare, the baseline alone tells what should have run.
+            pairs += [
+                (slug, seed)
+                for slug in dict.fromkeys(one.method for one in gate.baseline)
+                if slug not in firsts
+                for seed in sorted(seeds)
+            ]
 
         def run(wanted: Sequence[int]) -> list[Record]:
-            if set(wanted) <= set(seeds):
+            if seeds.issuperset(wanted):
                 return self.collector.committed(planned)
-            selection = replace(self.selection, scenario=gate.scenario, seeds=tuple(wanted))
-            added = plan(selection)
+            added = [replace(one, seed=seed) for one in firsts.values() for seed in wanted]
             self._plans[gate.scenario] = [*self.trials(gate.scenario), *added]
             return [self.collector.collect(trial) for trial in added]
 
-        methods = [method.slug for method in self.methods(gate.scenario)]
-        return judge_in_groups(gate, methods, seeds, run, told)
+        return judge_in_groups(gate, pairs, run, told)
 
     def write_report(
         self, scenario: str, reused: Collection[str], folder: Path | None = None

@@ -19,7 +19,7 @@ import pytest
 from peftcore.errors import PeftcoreError, UsageError, member
 from peftcore.methods import find_method
 from peftcore.pytest_trial import OWN_TRIAL, PeftTrial, read_told
-from peftcore.scenarios import find_scenario
+from peftcore.scenarios import find_scenario, is_declared
 from peftcore.trials import Engine, Trial, Weights
 
 if TYPE_CHECKING:
@@ -195,7 +195,10 @@ class PeftSession:
             summary=summary,
             prefix="--peft-",
         )
-        if gate is not None and gate.scenario not in self.comparison.scenarios:
+        if gate is None or not is_declared(gate.scenario):
+            # Tests may declare a scenario of their own, under any other name.
+            return gate
+        if gate.scenario not in self.comparison.scenarios:
             raise UsageError(
                 f"--peft-baseline {baseline} is of scenario {gate.scenario}, and this session "
                 f"compares in {', '.join(self.comparison.scenarios)}: name the other by "

@@ -32,6 +32,8 @@ OPTIONS = (
     *("--peft-scenario", "--peft-method", "--peft-seeds", "--peft-model", "--peft-data"),
     *("--peft-weights", "--peft-set", "--peft-engine", "--peft-store", "--peft-report"),
     *("--peft-fresh", "--peft-require-gpu", "--peft-timeout"),
+    *("--peft-baseline", "--peft-gate", "--peft-seeds-max"),
+    *("--peft-gate-metrics", "--peft-gate-summary"),
 )
 
 USAGE_ERROR = 4

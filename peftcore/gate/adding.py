@@ -26,8 +26,7 @@ def seeds_to_add(planned: Sequence[int], of_baseline: Sequence[int], count: int)
 
 def judge_in_groups(
     gate: Gate,
-    methods: Sequence[str],
-    seeds: Sequence[int],
+    trials: Sequence[tuple[str, int]],
     run: Callable[[Sequence[int]], Sequence[Record]],
     told: Callable[[str], None],
 ) -> Verdicts:
@@ -39,12 +38,13 @@ def judge_in_groups(
 
     Args:
         gate: what was asked for.
-        methods: slugs of those that run.
-        seeds: those that were planned.
-        run: returns the records of all methods with these seeds, running what is missing.
+        trials: method and seed of each trial that was planned.
+        run: returns the records of all methods with these seeds, those that were planned or added
+            ones.
         told: takes a line on what is about to run.
     """
-    planned = list(seeds)
+    methods = list(dict.fromkeys(method for method, _ in trials))
+    pairs, planned = set(trials), list(dict.fromkeys(seed for _, seed in trials))
     records = list(run(planned))
     most = gate.seeds_max or 0
     plan = looks(len(planned), most) if most > len(planned) else [Look(seeds=len(planned), share=1)]
@@ -57,12 +57,13 @@ def judge_in_groups(
             told(f"the gate is undecided with {len(planned)} seeds: adding {added}")
             records += run(added)
             planned += added
+            pairs |= {(method, seed) for method in methods for seed in added}
         earlier = judge(
             gate.baseline,
             records,
             methods=methods,
             metrics=gate.metrics,
-            planned={(method, seed) for method in methods for seed in planned},
+            planned=pairs,
             look=look,
             earlier=earlier,
         )

@@ -12,6 +12,7 @@ from peftcore.report.metrics import ACCURACY
 from peftcore.results.records import Record
 from tests.gate.runs import METHODS, run, worse
 
+TRIALS = [(method, seed) for method in METHODS for seed in (100, 101)]
 BASELINE = run(range(42, 54), of="baseline")
 
 
@@ -33,7 +34,7 @@ def judged(
         metrics=(ACCURACY,),
     )
     lines: list[str] = []
-    verdicts = judge_in_groups(gate, METHODS, [100, 101], collect, lines.append)
+    verdicts = judge_in_groups(gate, TRIALS, collect, lines.append)
     assert len(lines) == len(asked) - 1
     return verdicts, asked
 
@@ -83,7 +84,7 @@ def test_a_trial_that_fails_on_the_way_is_no_pass() -> None:
         found = worse(run(seeds, of="now"), 0.5)
         return found if 100 in seeds else [r for r in found if r.method != "ia3"]
 
-    verdicts = judge_in_groups(gate, METHODS, [100, 101], collect, lambda _: None)
+    verdicts = judge_in_groups(gate, TRIALS, collect, lambda _: None)
     assert verdicts.verdict is Verdict.INVALID
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -264,3 +265,29 @@ def test_what_can_not_be_meant_is_refused_before_anything_runs(
     assert message.startswith("ERROR: ")
     assert words in message
     assert not (pytester.path / ".peftcore").exists()
+
+
+@pytest.mark.slow
+def test_a_scenario_of_ones_own_is_gated_too(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, model: Path, tiny_data: Path
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    pytester.makepyfile(
+        "def test_mine(peft_trial):\n"
+        f"    peft_trial(method='bow', model={str(model)!r}, data={str(tiny_data)!r},\n"
+        "               name='mine', max_length=32, seeds=2)\n"
+    )
+    assert pytester.runpytest_subprocess(timeout=300).ret == 0
+    with Store(pytester.path / ".peftcore", create=False) as store:
+        records = store.records("mine")
+    write_baseline(pytester.path / "b.json", records)
+    options = ("--peft-baseline", "b.json", "--peft-gate-metrics", "accuracy,counts")
+    result = pytester.runpytest_subprocess(*options, "--peft-gate", "strict", timeout=300)
+    assert "gate on mine: PASS (identical)" in text_of(result)
+    assert result.ret == 0
+    # Of another method that the baseline has, no test asks.
+    other = [replace(r, trial={**r.trial, "method": "ia3", "id": f"i{r.seed}"}) for r in records]
+    write_baseline(pytester.path / "b.json", [*records, *other])
+    result = pytester.runpytest_subprocess(*options, timeout=300)
+    assert "no trial with seed 42, 43" in text_of(result)
+    assert result.ret == 1
