@@ -130,12 +130,17 @@ def software(record: Record) -> dict[str, Any]:
     }
 
 
+def method_hyperparameters(record: Record) -> dict[str, Any]:
+    """Return, by their names, a method's own: what decides how many parameters there are."""
+    return {str(name): value for name, value in record.trial.get("hyperparameters", {}).items()}
+
+
 def hyperparameters(record: Record) -> dict[str, Any]:
     """Return, by their names, what a change may change: it is compared all the same, and listed."""
     trial = record.trial
     recipe = {k: v for k, v in trial.get("recipe", {}).items() if k != "precision"}
     return {
-        **{str(name): value for name, value in trial.get("hyperparameters", {}).items()},
+        **method_hyperparameters(record),
         **{str(name): _plain(value) for name, value in recipe.items()},
         "engine": trial.get("engine"),
     }

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 from peftcore.errors import UsageError
 from peftcore.gate import comparable
 from peftcore.gate.counting import judge_count
-from peftcore.gate.evidence import Evidence, by_key, differences, hyperparameters, place_of
+from peftcore.gate.evidence import (
+    Evidence,
+    by_key,
+    differences,
+    hyperparameters,
+    method_hyperparameters,
+    place_of,
+)
 from peftcore.gate.metrics import GATED
 from peftcore.gate.testing import Case, judge_cases, smallest_spread
 from peftcore.gate.verdicts import ALL_METHODS, Cell, Look, Verdict, Verdicts
@@ -108,10 +116,14 @@ def _judge(
     verdicts_before_tests: list[Cell | None] = []
     for slug, (before, after) in pairs.items():
         found = comparable.faults(before, after, planned[slug])
-        changed = bool(_changed(before, after))
+        changed = {
+            # An epoch more costs more, and makes no parameter.
+            "fixed": bool(_changed(before, after, method_hyperparameters)),
+            "cost": bool(_changed(before, after)),
+        }
         for metric in _applying(metrics, before, after, whatever=bool(found)):
             values = _values(metric, before), _values(metric, after)
-            told_alone = changed and metric.counted is not None
+            told_alone = metric.counted is not None and changed[metric.counted]
             reasons = found or [
                 *([] if told_alone else comparable.obstacles(metric, before, after)),
                 *_gaps(metric, before, values[0], "the baseline"),
@@ -120,7 +132,7 @@ def _judge(
             if reasons:
                 cells.append(_invalid(slug, metric, values, reasons))
             elif metric.counted:
-                cells.append(judge_count(slug, metric, *values, changed=changed))
+                cells.append(judge_count(slug, metric, *values, changed=told_alone))
             else:
                 examples = after[0].measured.evaluated_examples
                 cases.append(
@@ -290,12 +302,16 @@ def _is_reference(slug: str) -> bool:
         return False
 
 
-def _changed(before: Sequence[Evidence], after: Sequence[Evidence]) -> list[str]:
+def _changed(
+    before: Sequence[Evidence],
+    after: Sequence[Evidence],
+    of: Callable[[Record], dict[str, Any]] = hyperparameters,
+) -> list[str]:
     """Return in words which hyperparameters differ, across all trials of one method."""
     if not before or not after:
         return []
-    reference = hyperparameters(before[0].record)
-    found = [differences(reference, hyperparameters(one.record)) for one in [*before, *after]]
+    reference = of(before[0].record)
+    found = [differences(reference, of(one.record)) for one in [*before, *after]]
     return list(dict.fromkeys(words for one in found for words in one))
 
 

@@ -88,7 +88,7 @@ def to_markdown(verdicts: Verdicts) -> str:
             for slug, words in verdicts.changed.items()
         ]
         blocks += [
-            "**Changed hyperparameters** (their counts are told, not judged)",
+            "**Changed hyperparameters**, for which counts are told and not judged",
             "\n".join(lines),
         ]
     if verdicts.environment:
