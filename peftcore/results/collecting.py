@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +14,9 @@ from peftcore.measuring.environment import describe_environment, environment_key
 from peftcore.measuring.weights import KeptWeights
 from peftcore.results.records import Measurement, Record
 from peftcore.results.store import Store
+from peftcore.running.claims import Claim, claimed, left_behind
+from peftcore.running.leases import gpu_for
+from peftcore.running.neighbours import present
 from peftcore.running.process import ChildReport, run_in_child
 from peftcore.trials import Outcome, Trial
 
@@ -34,15 +39,21 @@ class Collector:
         folder: of the store.
         display: shows the progress of trials that run.
         timeout_seconds: the longest a trial may take.
-        fresh: whether to run again what the store already has.
+        fresh: whether to run again what the store already had when the session began.
+        session: what tells the processes of this session from those of another.
+        began: when the session began, in UTC, ISO 8601, in seconds.
+        worker: the name of the worker of pytest-xdist that this process is, if it is one.
         ran: ids of the trials that were run.
-        reused: ids of the trials whose records were there.
+        reused: ids of the trials whose records were there when the session began.
     """
 
     folder: Path
     display: Display
     timeout_seconds: float | None = None
     fresh: bool = False
+    session: str = field(default_factory=lambda: secrets.token_hex(8))
+    began: str = field(default_factory=lambda: _now())
+    worker: str | None = None
     ran: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
 
@@ -52,20 +63,25 @@ class Collector:
         It must have ended well, with the same package versions, on the same hardware, and from the
         same sources of peftcore.
         """
-        if self.fresh and trial.id not in self.ran:
-            return None
         with Store(self.folder) as store:
             record = store.find(trial.id, environment_key(describe_environment()))
         if record is None or record.outcome is not Outcome.OK:
             return None
-        if trial.id not in self.ran:
+        if trial.id in self.ran:
+            return record
+        # In the second in which the session began there is no telling.
+        before = (record.created or "") <= self.began
+        if self.fresh and before:
+            return None
+        if before:
             self.reused.append(trial.id)
         return record
 
     def run(self, trial: Trial, *, beside: KeptWeights | None = None) -> Record:
         """Run ``trial``, commit its record whatever its outcome, and return it.
 
-        A trial that the user interrupts is committed as cancelled, and the interrupt goes on.
+        A trial that the user interrupts is committed as cancelled, and the interrupt goes on. One
+        that a killed process of this session was in is committed as crashed, and not run again.
 
         Args:
             trial: what to run.
@@ -75,32 +91,28 @@ class Collector:
         Raises:
             StoreError: the record could not be stored.
         """
-        # Opened for each trial: a store that can't be written must not cost a training run.
-        with Store(self.folder) as store:
-            self.ran.append(trial.id)
-            try:
-                report = run_in_child(
-                    trial,
-                    timeout_seconds=self.timeout_seconds,
-                    progress=lambda event: self.display.show(trial.label, event),
-                    keep=None if beside is None else beside.of(trial.id),
-                )
-                if beside is not None and report.measurement is not None:
-                    report = replace(
-                        report, measurement={**report.measurement, **beside.compare(trial.id)}
-                    )
-            except KeyboardInterrupt:
-                report = ChildReport(outcome=Outcome.CANCELLED, error="interrupted by the user")
-                store.commit(_record(trial, report))
-                raise
-            record = _record(trial, report)
-            store.commit(record)
-        self.display.done(trial.label, record.summary())
-        return record
+        with self._claimed(trial) as lost:
+            return self._run(trial, beside) if lost is None else self._lost(trial, lost)
 
     def collect(self, trial: Trial) -> Record:
-        """Return the record of ``trial``, reused where it can be."""
-        return self.stored(trial) or self.run(trial)
+        """Return the record of ``trial``, reused where it can be.
+
+        Where another session runs the very trial, its record is waited for.
+
+        Raises:
+            StoreError: the record could not be stored.
+        """
+        record = self.stored(trial)
+        if record is not None:
+            return record
+        with self._claimed(trial) as lost:
+            if lost is not None:
+                return self._lost(trial, lost)
+            record = self.stored(trial)
+            if record is None:
+                return self._run(trial, None)
+        self.display.done(trial.label, f"run by another session: {record.summary()}")
+        return record
 
     def committed(self, trials: Sequence[Trial]) -> list[Record]:
         """Return the records that the store has of these trials in this environment."""
@@ -108,6 +120,88 @@ class Collector:
         with Store(self.folder) as store:
             found = [store.find(trial.id, key) for trial in trials]
         return [record for record in found if record is not None]
+
+    def missing(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Return those of these trials of which the store has no record that counts here.
+
+        What counts is a record made since the session began, whatever its outcome, or one from
+        before that ended well, unless all were to be run again.
+        """
+        counted = {
+            record.id
+            for record in self.committed(trials)
+            if (record.created or "") >= self.began
+            or (record.outcome is Outcome.OK and not self.fresh)
+        }
+        return [trial for trial in trials if trial.id not in counted]
+
+    def settle(self, trials: Sequence[Trial]) -> list[str]:
+        """Commit as crashed the trials that killed processes of this session were in.
+
+        Args:
+            trials: among which they are looked for.
+
+        Returns:
+            A line on each.
+        """
+        if not self.folder.is_dir():
+            return []
+        left = {claim.trial: claim for claim in left_behind(self.folder, self.session)}
+        found = [(trial, left[trial.id]) for trial in trials if trial.id in left]
+        return [f"{trial.label}: {self._lost(trial, claim).summary()}" for trial, claim in found]
+
+    def _claimed(self, trial: Trial) -> AbstractContextManager[Claim | None]:
+        with Store(self.folder):
+            pass  # Makes the folder; and a store that can't be opened must not cost a training run.
+        claim = Claim(trial=trial.id, session=self.session, worker=self.worker)
+        waiting = {"phase": "waits for another session that runs it"}
+        return claimed(self.folder, claim, waiting=lambda: self.display.show(trial.label, waiting))
+
+    def _run(self, trial: Trial, beside: KeptWeights | None) -> Record:
+        self.ran.append(trial.id)
+        waiting = {"phase": "waits for a GPU"}
+        try:
+            with (
+                gpu_for(trial, waiting=lambda: self.display.show(trial.label, waiting)) as device,
+                present() as presence,
+            ):
+                report = run_in_child(
+                    trial,
+                    timeout_seconds=self.timeout_seconds,
+                    progress=lambda event: self.display.show(trial.label, event),
+                    keep=None if beside is None else beside.of(trial.id),
+                    device=device,
+                )
+                shared = presence.shared
+            if report.measurement is not None:
+                compared = {} if beside is None else beside.compare(trial.id)
+                measurement = {**report.measurement, **compared, "shared": shared}
+                report = replace(report, measurement=measurement)
+        except KeyboardInterrupt:
+            report = ChildReport(outcome=Outcome.CANCELLED, error="interrupted by the user")
+            self._commit(_record(trial, report))
+            raise
+        record = _record(trial, report)
+        self._commit(record)
+        self.display.done(trial.label, record.summary())
+        return record
+
+    def _commit(self, record: Record) -> None:
+        # Opened only now: another session may have put a fresh store in a damaged one's place.
+        with Store(self.folder) as store:
+            store.commit(record)
+
+    def _lost(self, trial: Trial, claim: Claim) -> Record:
+        """Return the record of a trial that a process of this session was killed in."""
+        with Store(self.folder) as store:
+            found = store.find(trial.id, environment_key(describe_environment()))
+            if found is not None and (found.created or "") >= self.began:
+                return found
+            error = f"{claim.whose} of this session, which ran it, was killed"
+            record = _record(trial, ChildReport(outcome=Outcome.CRASHED, error=error))
+            store.commit(record)
+        self.display.done(trial.label, record.summary())
+        return record
 
 
 def _record(trial: Trial, report: ChildReport) -> Record:
@@ -120,5 +214,9 @@ def _record(trial: Trial, report: ChildReport) -> Record:
         environment=describe_environment(),
         predictions=report.predictions,
         labels=report.labels,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=_now(),
     )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -62,6 +62,7 @@ def run_in_child(
     timeout_seconds: float | None,
     progress: Progress,
     keep: Path | None = None,
+    device: str | None = None,
 ) -> ChildReport:
     """Run ``trial`` in a new process and return how it ended.
 
@@ -71,6 +72,8 @@ def run_in_child(
             takes.
         progress: called with each progress event, in the calling thread.
         keep: a folder for the weights that are trained, before and after; ``None`` keeps none.
+        device: the only GPU that it sees, as ``CUDA_VISIBLE_DEVICES`` has it; ``None`` for those
+            that this process sees.
     """
     try:
         sample = draw(read_data(trial.data, trial.task), trial.task, trial.seed)
@@ -93,7 +96,7 @@ def run_in_child(
             stderr=errors,
             text=True,
             encoding="utf-8",
-            env=_child_environment(),
+            env=_child_environment(device),
             # Ctrl-C is for this process, which then ends the child in its own time.
             start_new_session=True,
         )
@@ -122,13 +125,14 @@ def run_in_child(
                 child.stdin.close()
 
 
-def _child_environment() -> dict[str, str]:
+def _child_environment(device: str | None) -> dict[str, str]:
     """Return the child's environment: this peftcore, no hub, no forked tokenizer threads."""
     environment = {
         **os.environ,
         # All it needs was located before it started.
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        **({} if device is None else {"CUDA_VISIBLE_DEVICES": device}),
     }
     package = str(Path(__file__).resolve().parents[2])
     # Named first, an environment's packages would stand before the standard library.

@@ -42,7 +42,7 @@ class Child:
         self.raises: BaseException | None = None
         self.timeout_seconds: float | None = None
 
-    def __call__(self, trial, *, timeout_seconds, progress, keep=None):
+    def __call__(self, trial, *, timeout_seconds, progress, keep=None, device=None):
         self.ran.append(trial.id)
         self.keep = keep
         self.timeout_seconds = timeout_seconds
