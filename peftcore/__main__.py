@@ -15,7 +15,7 @@ import click
 from tabulate import tabulate
 
 from peftcore.accelerations import ACCELERATIONS
-from peftcore.errors import PeftcoreError, StoreError, UsageError, member
+from peftcore.errors import PeftcoreError, RecordNotStored, StoreError, UsageError, member
 from peftcore.methods import METHODS
 from peftcore.running.planning import Selection, parse_methods, plan
 from peftcore.running.progress import ProgressDisplay
@@ -41,7 +41,14 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*arguments, **options)
         except PeftcoreError as error:
-            code = {UsageError: EXIT_USAGE, StoreError: EXIT_MISSING}.get(type(error), EXIT_NOT_OK)
+            if isinstance(error, RecordNotStored):
+                # Kept at least where whoever started the trial sees it.
+                click.echo(error.line)
+            code = EXIT_NOT_OK
+            if isinstance(error, UsageError):
+                code = EXIT_USAGE
+            elif isinstance(error, StoreError):
+                code = EXIT_MISSING
             click.echo(f"peftcore: {error}", err=True)
             sys.exit(code)
 
@@ -138,6 +145,7 @@ def run(
     if len(trials) != 1:
         raise UsageError(f"--method {method} names {len(trials)} methods: run takes one")
     trial = trials[0]
+    _mend(store)
     collector = Collector(store, ProgressDisplay(sys.stderr), timeout, fresh)
     record = collector.collect(trial)
     if collector.reused:
@@ -161,6 +169,7 @@ def import_records(file: Path, store: Path) -> None:
     records = list(read_records(file))
     if not records:
         raise UsageError(f"{file} holds no record")
+    _mend(store)
     with Store(store) as opened:
         for record in records:
             opened.commit(record)
@@ -287,6 +296,38 @@ def compare(
     click.echo("\n".join(to_lines(verdicts)), err=_write_json(content, json_file))
     if failed:
         sys.exit(EXIT_NOT_OK)
+
+
+def _mend(store: Path) -> int:
+    """Mend a store that is damaged, say so, and return how many were."""
+    from peftcore.results.repairing import mend_stores
+
+    repairs = mend_stores(store)
+    for repair in repairs:
+        click.echo(f"peftcore: {repair}", err=True)
+    return len(repairs)
+
+
+@main.command()
+@_store_option
+@_told
+def check(store: Path) -> None:
+    """Look at every record of a store; a damaged one is moved aside, and what is whole is saved.
+
+    A session and `peftcore run` do so before the first trial. Exits with 3 if it was damaged.
+    """
+    _stored_somewhere(store)
+    if _mend(store):
+        sys.exit(EXIT_MISSING)
+    click.echo(f"{len(_stored(store, None))} records in {store}, each as it was written", err=True)
+
+
+def _stored_somewhere(folder: Path) -> None:
+    """Check that there is a store, without opening it."""
+    from peftcore.results.store import engine_store, has_store
+
+    if not any(has_store(place) for place in (folder, engine_store(folder))):
+        raise UsageError(f"there is no store in {folder}: run a trial or import records first")
 
 
 def _stored(folder: Path, scenario: str | None) -> list[Record]:

@@ -22,6 +22,18 @@ class StoreError(PeftcoreError):
     """A record could not be stored or read back intact: exit code 3."""
 
 
+class RecordNotStored(StoreError):
+    """A record was made and could not be stored; whoever catches this can still keep it.
+
+    Attributes:
+        line: the record, as a line of ``records.jsonl``.
+    """
+
+    def __init__(self, message: str, line: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
 class CheckFailed(PeftcoreError):
     """A check of the trial itself failed, so its numbers would mean nothing."""
 

@@ -7,20 +7,23 @@ plugin being installed; torch is imported by no session at all, only by the tria
 
 from __future__ import annotations
 
+import json
+import secrets
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from peftcore.errors import PeftcoreError, UsageError, member
+from peftcore.errors import PeftcoreError, RecordNotStored, UsageError, member
 from peftcore.methods import find_method
 from peftcore.pytest_trial import OWN_TRIAL, PeftTrial, read_told
 from peftcore.scenarios import find_scenario, is_declared
-from peftcore.trials import Engine, Trial, Weights
+from peftcore.trials import Engine, Part, Trial, Weights
 
 if TYPE_CHECKING:
     from peftcore.comparison import Comparison
@@ -32,6 +35,12 @@ DEFAULT_SCENARIOS: tuple[str, ...] = ("embedded", "imdb-roberta")
 """Without ``--peft-scenario``: the one for any machine, and the study's, which needs a GPU."""
 
 _SCENARIO, _REUSED, _PAIRED = "peftcore_scenario", "peftcore_reused", "peftcore_paired"
+_PLANNED = "peftcore_planned"
+
+USABLE_DISTRIBUTIONS = ("load", "worksteal")
+"""Values of pytest-xdist's ``--dist`` under which no test is lost with a worker."""
+
+_UNUSABLE = "can't be used for trials"
 
 NO_GPU = "needs a CUDA GPU, and this machine has none that the NVIDIA driver knows of"
 
@@ -92,16 +101,26 @@ class Ran:
         reused: ids of trials whose records were in the store.
         paired: ids of the trials that compared the engines.
         own: trials that tests declared themselves.
+        planned: by the name of each test that ended by itself, the ids of the trials that it set
+            out to get.
+        refused: whether a worker refused to collect because of ``--dist``.
     """
 
     scenarios: set[str] = field(default_factory=set)
     reused: set[str] = field(default_factory=set)
     paired: set[str] = field(default_factory=set)
     own: list[Trial] = field(default_factory=list)
+    planned: dict[str, list[str]] = field(default_factory=dict)
+    refused: bool = False
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Notice a worker's refusal."""
+        self.refused |= report.failed and _UNUSABLE in str(report.longrepr)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Read a test's properties once it is over; they are text, which crosses processes."""
         if report.when == "teardown":
+            self.planned[report.nodeid] = []
             for name, value in report.user_properties:
                 if name == _SCENARIO:
                     self.scenarios.add(str(value))
@@ -114,6 +133,8 @@ class Ran:
                     self.own.append(trial)
                     self.scenarios.add(trial.scenario)
                     self.reused |= {trial.id} if reused else set()
+                elif name == _PLANNED:
+                    self.planned[report.nodeid] += json.loads(str(value))
 
 
 @dataclass
@@ -125,12 +146,21 @@ class PeftSession:
         ran: what the finished tests told.
         watch: shows the progress of pytest-xdist workers.
         summary: lines for the end of the session.
+        name: what tells this session's processes from another session's.
+        began: when it began, in UTC, ISO 8601.
+        plan: what each selected test runs, by its name: fixture, and scenario and method, or method
+            and part.
+        lost: ids of the trials that workers were killed in.
     """
 
     config: pytest.Config
     ran: Ran
     watch: ProgressWatch | None = None
     summary: list[str] = field(default_factory=list)
+    name: str = field(default_factory=lambda: secrets.token_hex(8))
+    began: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    plan: dict[str, list[str]] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
 
     @cached_property
     def comparison(self) -> Comparison:
@@ -171,6 +201,9 @@ class PeftSession:
             else ProgressDisplay(_Terminal(self.config)),
             timeout_seconds=option("--peft-timeout"),
             fresh=option("--peft-fresh"),
+            session=self.name,
+            began=self.began,
+            worker=worker,
         )
         return Comparison(selection, names, collector, Path(report) if report else None)
 
@@ -205,6 +238,47 @@ class PeftSession:
                 "--peft-scenario, or its own baseline"
             )
         return gate
+
+    @property
+    def store(self) -> Path:
+        """The folder of the store."""
+        return Path(self.config.getoption("--peft-store"))
+
+    def trials_of(self, fixture: str, first: str, second: str) -> list[Trial]:
+        """Return the trials of a test in the plan."""
+        if fixture == "peft_cell":
+            return [t for t in self.comparison.trials(first) if t.method.slug == second]
+        groups = self.comparison.engine_pairs().groups(find_method(first), Part(second))
+        return [trial for group in groups for trial in group]
+
+    def account(self, *, stopped: bool) -> list[str]:
+        """Return the labels of planned trials that no record was committed of.
+
+        What a killed worker was in is committed as crashed first.
+
+        Args:
+            stopped: whether the session was ended early, so that tests which have not ended are
+                not missing.
+
+        Raises:
+            PeftcoreError: the store can't be read.
+        """
+        missing: list[str] = []
+        for test, planned in self.plan.items():
+            if test not in self.ran.planned and stopped:
+                continue
+            collector = self.comparison.collector
+            if planned[0] == "peft_pairs":
+                collector = self.comparison.engine_collector
+            try:
+                trials = self.trials_of(*planned)
+            except UsageError:
+                continue  # Its test has failed for that.
+            ids = self.ran.planned.get(test, [trial.id for trial in trials])
+            trials = [trial for trial in trials if trial.id in ids]
+            self.summary += collector.settle(trials)
+            missing += [trial.label for trial in collector.missing(trials)] if trials else []
+        return missing
 
 
 _SESSION = pytest.StashKey[PeftSession]()
@@ -273,12 +347,66 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, and refuse options that can't be meant before anything is collected."""
     config.addinivalue_line("markers", "gpu: needs a CUDA GPU")
     session = config.stash[_SESSION] = PeftSession(config, Ran())
+    given: Mapping[str, str] = getattr(config, "workerinput", {})
+    session.name = given.get(_NAME, session.name)
+    session.began = given.get(_BEGAN, session.began)
     config.pluginmanager.register(session.ran)
     if _asks_for_anything(config):
         with _as_usage_error():
             session.comparison.validate()
             # Read here already: a baseline that is not usable must not cost a run.
             _ = session.gate
+        refusal = _refusal(config)
+        if refusal is not None:
+            raise pytest.UsageError(refusal)
+
+
+_NAME, _BEGAN = "peftcore_session", "peftcore_began"
+_DISTRIBUTION = "peftcore_distribution"
+
+
+def _refusal(config: pytest.Config) -> str | None:
+    """Return why trials can't be run as pytest-xdist would hand them out; ``None`` if they can."""
+    used = getattr(config, "workerinput", {}).get(_DISTRIBUTION)
+    if _hands_out_work(config):
+        used = config.getoption("dist")
+    if used in (None, "no", *USABLE_DISTRIBUTIONS):
+        return None
+    return (
+        f"--dist {used} {_UNUSABLE}: a worker that dies would take tests with it, or hang the "
+        f"session, or every trial would run more than once; use --dist worksteal"
+    )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist which session it belongs to."""
+    peft = node.config.stash[_SESSION]
+    distribution = node.config.getoption("dist")
+    node.workerinput.update({_NAME: peft.name, _BEGAN: peft.began, _DISTRIBUTION: distribution})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(report: Any, crashitem: str, sched: Any) -> None:
+    """Have the other trials of a test run whose worker was killed in one of them.
+
+    That one counts as crashed. A test is handed out again only for a trial that was lost, so that a
+    test which kills every worker by itself comes to an end.
+    """
+    from peftcore.results.store import engine_store
+    from peftcore.running.claims import left_behind
+
+    config = report.node.config
+    peft = config.stash[_SESSION]
+    lost = {
+        claim.trial
+        for folder in (peft.store, engine_store(peft.store))
+        for claim in left_behind(folder, peft.name)
+        if claim.worker == report.node.gateway.id
+    }
+    if lost - peft.lost and config.getoption("dist") in USABLE_DISTRIBUTIONS:
+        peft.lost |= lost
+        sched.mark_test_pending(crashitem)
 
 
 @dataclass(frozen=True)
@@ -294,6 +422,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = {"peft_cell", "peft_pairs"}.intersection(metafunc.fixturenames)
     if not wanted:
         return
+    refusal = _refusal(metafunc.config)
+    if refusal is not None:
+        raise pytest.Collector.CollectError(refusal)
     comparison = metafunc.config.stash[_SESSION].comparison
     if "peft_pairs" in wanted:
         scenario = comparison.selection.find_scenario()
@@ -321,11 +452,51 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Look at backbone and data before the first trial, so that bad input costs nothing."""
-    if session.config.option.collectonly or _worker(session.config):
+    if session.config.option.collectonly:
         return
-    callspecs = [getattr(item, "callspec", None) for item in session.items]
-    cells = [spec.params.get("peft_cell") for spec in callspecs if spec is not None]
-    _require_usable(session.config, {cell.scenario for cell in cells if isinstance(cell, Cell)})
+    peft = session.config.stash[_SESSION]
+    peft.plan = {item.nodeid: planned for item in session.items if (planned := _planned(item))}
+    if _worker(session.config):
+        if peft.plan:
+            from peftcore.running.claims import write_plan
+
+            write_plan(peft.store, peft.name, peft.plan)
+        return
+    scenarios = {first for fixture, first, _ in peft.plan.values() if fixture == "peft_cell"}
+    _require_usable(session.config, scenarios)
+    if peft.plan and not _hands_out_work(session.config):
+        _mend_stores(session.config)
+
+
+def _mend_stores(config: pytest.Config) -> None:
+    """Look at the records there are before one is relied on, and say what was wrong."""
+    from peftcore.results.repairing import mend_stores
+
+    peft = config.stash[_SESSION]
+    try:
+        repairs = [str(repair) for repair in mend_stores(peft.store)]
+    except PeftcoreError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.TESTS_FAILED)
+    peft.summary += repairs
+    for repair in repairs:
+        _Terminal(config).write(f"peftcore: {repair}\n")
+
+
+def _planned(item: pytest.Item) -> list[str] | None:
+    """Return what a test runs, unless that is nothing or needs a GPU that is not there."""
+    callspec = getattr(item, "callspec", None)
+    params: Mapping[str, Any] = {} if callspec is None else callspec.params
+    cell, pairs = params.get("peft_cell"), params.get("peft_pairs")
+    if not isinstance(cell, Cell) and pairs is None:
+        return None
+    if item.get_closest_marker("gpu") is not None:
+        from peftcore.comparison import has_gpu
+
+        if not has_gpu():
+            return None
+    if isinstance(cell, Cell):
+        return ["peft_cell", cell.scenario, cell.method]
+    return ["peft_pairs", *map(str, pairs or ())]
 
 
 def _require_usable(config: pytest.Config, scenarios: Collection[str]) -> None:
@@ -345,6 +516,26 @@ def skip_without_gpu(config: pytest.Config) -> None:
     pytest.skip(NO_GPU)
 
 
+def _announce(request: pytest.FixtureRequest, trials: list[Trial]) -> None:
+    """Note that a test sets out to get the records of these trials."""
+    ids = json.dumps([trial.id for trial in trials])
+    request.node.user_properties.append((_PLANNED, ids))
+
+
+@contextmanager
+def _kept_in(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep a record that could not be stored in the test's report, and fail the test for it."""
+    try:
+        yield
+    except RecordNotStored as error:
+        request.node.add_report_section("call", "record that could not be stored", error.line)
+        pytest.fail(
+            f"{error}; the record stands below: put it, as a line of a file, back into the store "
+            "with `peftcore import`",
+            pytrace=False,
+        )
+
+
 @dataclass(frozen=True)
 class RunnablePairs:
     """What a test of a comparison of the engines gets.
@@ -356,6 +547,7 @@ class RunnablePairs:
 
     groups: list[list[Trial]]
     _comparison: Comparison
+    _request: pytest.FixtureRequest
 
     @property
     def trials(self) -> list[Trial]:
@@ -364,9 +556,13 @@ class RunnablePairs:
 
     def run(self) -> list[Record]:
         """Return the record of each trial, run in the order of the trials."""
-        return [
-            record for group in self.groups for record in self._comparison.compare_engines(group)
-        ]
+        _announce(self._request, self.trials)
+        with _kept_in(self._request):
+            return [
+                record
+                for group in self.groups
+                for record in self._comparison.compare_engines(group)
+            ]
 
     def faults(self, records: list[Record]) -> list[str]:
         """Return in words each trial that did not end well."""
@@ -396,14 +592,16 @@ class RunnableCell:
         pytest-benchmark's table.
         """
         collector = self._comparison.collector
+        _announce(self._request, self.trials)
         records = {trial.id: collector.stored(trial) for trial in self.trials}
         waiting = [trial for trial in self.trials if records[trial.id] is None]
         self._request.node.user_properties.extend(
-            (_REUSED, trial.id) for trial in self.trials if trial not in waiting
+            (_REUSED, trial.id) for trial in self.trials if trial.id in collector.reused
         )
 
         def run_one(trial: Trial) -> None:
-            records[trial.id] = collector.run(trial)
+            with _kept_in(self._request):
+                records[trial.id] = collector.collect(trial)
 
         benchmark = self._benchmark() if waiting else None
         if benchmark is None:
@@ -447,9 +645,7 @@ def peft_cell(request: pytest.FixtureRequest) -> RunnableCell:
     session = request.config.stash[_SESSION]
     request.node.user_properties.append((_SCENARIO, cell.scenario))
     try:
-        trials = [
-            t for t in session.comparison.trials(cell.scenario) if t.method.slug == cell.method
-        ]
+        trials = session.trials_of("peft_cell", cell.scenario, cell.method)
     except UsageError as error:
         pytest.fail(str(error), pytrace=False)
     return RunnableCell(cell, trials, session.comparison, request)
@@ -466,7 +662,7 @@ def peft_pairs(request: pytest.FixtureRequest) -> RunnablePairs:
         groups = session.comparison.engine_pairs().groups(find_method(slug), part)
     except UsageError as error:
         pytest.fail(str(error), pytrace=False)
-    pairs = RunnablePairs(groups, session.comparison)
+    pairs = RunnablePairs(groups, session.comparison, request)
     request.node.user_properties.extend((_PAIRED, trial.id) for trial in pairs.trials)
     return pairs
 
@@ -486,7 +682,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         if session.config.getoption("--peft-scenario") is not None:
             # This process collects no tests: what is asked for is what workers are about to need.
             _require_usable(session.config, peft.comparison.scenarios)
-        folder = Path(session.config.getoption("--peft-store")) / "progress"
+        if peft.store.is_dir():
+            # Before the workers have it open.
+            _mend_stores(session.config)
+        folder = peft.store / "progress"
         peft.watch = ProgressWatch(folder, ProgressDisplay(_Terminal(session.config)))
         peft.watch.start()
 
@@ -505,6 +704,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         except UsageError as error:
             peft.summary.append(str(error))
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    _account(session, peft)
     scenarios = sorted(peft.ran.scenarios)
     named = peft.comparison.report if scenarios else None
     folders = {
@@ -562,6 +762,37 @@ def _judge(session: pytest.Session, peft: PeftSession, folders: Mapping[str, Pat
         failed = True
     if failed:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _account(session: pytest.Session, peft: PeftSession) -> None:
+    """Fail the session for each planned trial that left no record."""
+    if peft.ran.refused:
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        return
+    handed_out = _hands_out_work(session.config)
+    if handed_out:
+        from peftcore.running.claims import read_plan
+
+        peft.plan = read_plan(peft.store, peft.name)
+    if not peft.plan:
+        return
+    from peftcore.results.store import engine_store
+    from peftcore.running.claims import end_session
+
+    ended_well = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    stopped = session.shouldfail or session.shouldstop or session.exitstatus not in ended_well
+    try:
+        missing = peft.account(stopped=bool(stopped))
+    except PeftcoreError as error:
+        peft.summary.append(f"the plan can't be compared with the store: {error}")
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+        return
+    finally:
+        for folder in (peft.store, engine_store(peft.store)) if handed_out else ():
+            end_session(folder, peft.name)
+    if missing:
+        peft.summary.append(f"planned, but without a record: {', '.join(missing)}")
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

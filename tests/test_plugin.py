@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from peftcore.accelerations import ALL
@@ -397,44 +396,6 @@ def test_after_an_interruption_only_what_is_missing_runs(
     assert {record.outcome for record in last} == {Outcome.OK}
     assert sorted(record.seed for record in last) == [42, 43]
     assert first[0] in last
-
-
-def test_a_worker_that_is_killed_fails_its_own_trial_alone(
-    session: Session, benchmarks: Path, tiny: list[str]
-) -> None:
-    options = [*tiny, "--peft-method", "bow,head", "-n", "2"]
-    with (
-        (benchmarks / "output.txt").open("w") as output,
-        subprocess.Popen(
-            [sys.executable, "-m", "pytest", *options],
-            cwd=benchmarks,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        ) as running,
-    ):
-        worker = wait_for_worker_with_a_trial(running)
-        worker.kill()
-        running.wait(timeout=180)
-    text = (benchmarks / "output.txt").read_text()
-    assert running.returncode == pytest.ExitCode.TESTS_FAILED, text
-    assert "crashed while running" in text
-    assert "1 of 2 trials were not run" in text
-    assert [record.outcome for record in stored(benchmarks)] == [Outcome.OK]
-    result = session(*options)
-    result.assert_outcomes(passed=2)
-    assert "reused 1 of 2 records" in text_of(result)
-
-
-def wait_for_worker_with_a_trial(running: subprocess.Popen[bytes]) -> psutil.Process:
-    """Wait until a worker of pytest-xdist has started the process of a trial."""
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
-        for worker in psutil.Process(running.pid).children():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if any("peftcore.running.child" in c.cmdline() for c in worker.children()):
-                    return worker
-        time.sleep(0.05)
-    raise AssertionError("no trial was started")
 
 
 def wait_for_first_record(folder: Path, running: subprocess.Popen[bytes]) -> None:

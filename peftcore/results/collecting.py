@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from peftcore.errors import RecordNotStored, StoreError
 from peftcore.measuring.environment import describe_environment, environment_key
 from peftcore.measuring.weights import KeptWeights
 from peftcore.results.records import Measurement, Record
@@ -188,8 +189,11 @@ class Collector:
 
     def _commit(self, record: Record) -> None:
         # Opened only now: another session may have put a fresh store in a damaged one's place.
-        with Store(self.folder) as store:
-            store.commit(record)
+        try:
+            with Store(self.folder) as store:
+                store.commit(record)
+        except StoreError as error:
+            raise RecordNotStored(str(error), record.to_line()) from None
 
     def _lost(self, trial: Trial, claim: Claim) -> Record:
         """Return the record of a trial that a process of this session was killed in."""

@@ -8,6 +8,7 @@ not what is in them.
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -18,11 +19,22 @@ from types import TracebackType
 from peftcore.errors import StoreError, UsageError
 from peftcore.measuring.environment import environment_key
 from peftcore.results.records import SCHEMA_VERSION, Record, checksum
+from peftcore.running.locks import wait_for
 
 STORE_FILE = "store.sqlite3"
+LOCK_FILE = "store.lock"
+"""Locked while a store is made or mended, and stays."""
+
 _ENGINE_FOLDER = "engine"
 _BUSY_SECONDS = 60.0
 _RETRY_SECONDS = 0.02
+
+_PAGE_BYTES = 4096
+_PAGES_AROUND = 4
+"""Pages that a record changes besides those it fills: of the tree, its index and the log's head."""
+_MEND = "`peftcore check` moves it aside and saves the records that are whole"
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+"""A full disk, and a limit on the size of files."""
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS records (
@@ -78,7 +90,17 @@ class Store:
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{self.path} can't be opened as a store: {error}") from None
         try:
-            self._prepare_when_free()
+            if has_store(folder) and self.path.stat().st_size:
+                self._prepare_when_free()
+            elif create:
+                # Whoever mends a store takes an empty file for one that was cut short.
+                with wait_for(folder / LOCK_FILE, waiting=lambda: None):
+                    self._prepare_when_free()
+            else:
+                raise StoreError(f"{self.path} is empty: it was cut short; {_MEND}")
+        except OSError as error:
+            self._connection.close()
+            raise StoreError(f"{self.path} can't be opened as a store: {error}") from None
         except StoreError:
             self._connection.close()
             raise
@@ -147,7 +169,7 @@ class Store:
             checksum(line),
             line,
         )
-        with self._told(f"the record of {record.id} ({len(line)} bytes) could not be stored"):
+        with self._told(f"the record of {record.id} could not be stored", needed=_needed(line)):
             self._connection.execute(_INSERT, row)
 
     def find(self, trial_id: str, environment: str) -> Record | None:
@@ -179,14 +201,32 @@ class Store:
             if checksum(line) != sha256:
                 raise StoreError(
                     f"{self.path}: the record of {trial_id} is not what was written (its SHA-256 "
-                    "differs): move the file aside and import records.jsonl"
+                    f"differs); {_MEND}"
                 )
             yield Record.from_json(json.loads(line), where=f"{self.path}, {trial_id}")
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        """Turn SQLite's errors into ours."""
+    def _told(self, what: str, *, needed: int = 0) -> Iterator[None]:
+        """Turn SQLite's errors into ours.
+
+        Args:
+            what: could not be done.
+            needed: how many bytes on the disk it takes.
+        """
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {what}: {error}") from None
+            advice = ""
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_ROOM and needed:
+                free = shutil.disk_usage(self.path.parent).free
+                advice = (
+                    f"; it takes about {needed:,} bytes there, and {free:,} are free: make room, "
+                    "lift a limit on the size of files, or name another --peft-store"
+                )
+            raise StoreError(f"{self.path}: {what}: {error}{advice}") from None
+
+
+def _needed(line: str) -> int:
+    """Return how many bytes a record takes in the store: in the log first, then in the file."""
+    pages = len(line.encode()) // _PAGE_BYTES + _PAGES_AROUND
+    return 2 * pages * _PAGE_BYTES

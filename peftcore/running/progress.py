@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -123,8 +124,10 @@ class ProgressFile:
     def _replace(self, content: Mapping[str, Any]) -> None:
         # Renamed into place: the reader never sees half a line.
         scratch = self._path.with_suffix(".new")
-        scratch.write_text(json.dumps(content), encoding="utf-8")
-        scratch.replace(self._path)
+        # A full disk must not end a trial whose progress nobody gets to see.
+        with contextlib.suppress(OSError):
+            scratch.write_text(json.dumps(content), encoding="utf-8")
+            scratch.replace(self._path)
 
 
 @dataclass
