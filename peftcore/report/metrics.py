@@ -59,6 +59,11 @@ class Metric:
         """The label with its unit."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
+    @property
+    def timed(self) -> bool:
+        """Whether it says little where other trials ran on the machine at the same time."""
+        return self.unit in ("s", "ms") or self.unit.endswith("/s") or self.key == "utilisation"
+
     def show(self, number: float | None) -> str:
         """Return the number as text, without its unit; a dash for ``None``."""
         return MISSING if number is None else format(number, self.format)

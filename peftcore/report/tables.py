@@ -13,6 +13,9 @@ from peftcore.report.wording import between, bracketed, p_value
 UNDER_MARK = "▼"
 """Stands beside the name of a method that is less accurate than the bag of words."""
 
+SHARED_MARK = "◊"
+"""Stands behind a time that was taken while other trials ran on the machine."""
+
 
 def named(summary: Summary, method: MethodSummary) -> str:
     """Return a method's name for the first column of a table, with its marks."""
@@ -71,9 +74,24 @@ def key_metrics_notes(summary: Summary) -> list[str]:
     notes.append(f"{bold}; reference rows don't compete.")
     if any(summary.under_bag_of_words(method) for method in summary.candidates):
         notes.append(f"{UNDER_MARK} marks a method that is less accurate than the bag of words.")
+    busy = [method for method in summary.methods if _shared_seeds(method)]
+    if busy:
+        listing = "; ".join(
+            f"{escape(method.name)} (seeds {', '.join(map(str, _shared_seeds(method)))})"
+            for method in busy
+        )
+        notes.append(
+            f"{SHARED_MARK} marks times that were taken while other trials ran on the machine, so "
+            f"that they say little: {listing}."
+        )
     notes.append(_memory_note(summary))
     notes.append("MB and GB are decimal.")
     return notes
+
+
+def _shared_seeds(method: MethodSummary) -> list[int]:
+    """Return the seeds whose times were taken while other trials ran on the machine."""
+    return [r.seed for r in method.finished if r.measurement and r.measurement.shared]
 
 
 def _memory_note(summary: Summary) -> str:
@@ -146,12 +164,11 @@ def _cell(summary: Summary, method: MethodSummary, metric: Metric) -> str:
     if estimate is None:
         return MISSING
     text = metric.show(estimate.mean)
-    if estimate.ends is None:
-        return text
-    if metric is ACCURACY:
+    if estimate.ends is not None and metric is ACCURACY:
         return f"{text} {between(estimate.ends)}"
-    spread = estimate.error[0]
-    return f"{text} ± {metric.show(spread)}" if spread else text
+    if estimate.ends is not None and estimate.error[0]:
+        text = f"{text} ± {metric.show(estimate.error[0])}"
+    return f"{text} {SHARED_MARK}" if metric.timed and _shared_seeds(method) else text
 
 
 def differences_from_full(summary: Summary) -> str | None:

@@ -169,7 +169,8 @@ class Store:
             checksum(line),
             line,
         )
-        with self._told(f"the record of {record.id} could not be stored", needed=_needed(line)):
+        what = f"the record of {record.id} ({len(line)} bytes) could not be stored"
+        with self._told(what, needed=_needed(line)):
             self._connection.execute(_INSERT, row)
 
     def find(self, trial_id: str, environment: str) -> Record | None:

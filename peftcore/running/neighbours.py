@@ -26,15 +26,16 @@ class Presence:
             no folder to tell.
     """
 
-    path: Path | None
+    stream: IO[str] | None
     beside: bool = False
 
     @property
     def shared(self) -> bool | None:
         """Whether another trial of this user ran on the machine since this one began."""
-        if self.path is None:
+        if self.stream is None:
             return None
-        return self.beside or self.path.stat().st_size > 0
+        # Not by its name: whoever tidies scratch files may have taken that.
+        return self.beside or os.fstat(self.stream.fileno()).st_size > 0
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def present() -> Iterator[Presence]:
         return
     with stream:
         try:
-            yield Presence(path, beside=_mark_others(folder, path))
+            yield Presence(stream, beside=_mark_others(folder, path))
         finally:
             path.unlink(missing_ok=True)
 

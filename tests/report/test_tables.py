@@ -195,3 +195,19 @@ def test_older_records_show_what_they_know_of_the_use_of_the_machine(record):
     ]
     assert tables.machine_use_note(summary) is None
     assert tables.machine_use(summarise([record("bow")])) is None
+
+
+def test_times_taken_while_other_trials_ran_are_marked(record):
+    """Records of before it was known, or of a machine left alone, carry no mark."""
+    records = [record("full", shared=False), record("lora", shared=True), record("ia3")]
+    summary = summarise(records)
+    text = tables.key_metrics(summary)
+    assert cells(text, "LoRA")["Train time (s)"].strip("*").endswith(" ◊")
+    assert "◊" not in cells(text, "LoRA")["Accuracy (%)"]
+    assert text.count("◊") == text.split("LoRA")[1].split("\n")[0].count("◊")
+    (note,) = [note for note in tables.key_metrics_notes(summary) if "◊" in note]
+    assert "while other trials ran on the machine" in note
+    assert "LoRA (seeds 42)" in note
+    assert "Full" not in note
+    alone = summarise([record("full", shared=False), record("lora")])
+    assert "◊" not in " ".join([tables.key_metrics(alone), *tables.key_metrics_notes(alone)])
