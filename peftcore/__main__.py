@@ -169,7 +169,6 @@ def import_records(file: Path, store: Path) -> None:
     records = list(read_records(file))
     if not records:
         raise UsageError(f"{file} holds no record")
-    _mend(store)
     with Store(store) as opened:
         for record in records:
             opened.commit(record)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peftcore.enginepairs import EnginePairs
-from peftcore.errors import UsageError
+from peftcore.errors import UsageError, printable
 from peftcore.gate.adding import judge_in_groups
 from peftcore.gate.verdicts import Verdicts
 from peftcore.measuring.environment import gpu
@@ -251,4 +251,4 @@ def faults(trials: Sequence[Trial], records: Sequence[Record]) -> list[str]:
         elif measured.accuracy is not None and measured.majority_share is not None:
             missed = shortfall(trial, measured.accuracy, measured.majority_share)
             found += [missed] if missed else []
-    return found
+    return [printable(fault) for fault in found]

@@ -10,8 +10,23 @@ from typing import TypeVar
 Member = TypeVar("Member", bound=StrEnum)
 
 
+def printable(text: object) -> str:
+    """Return text that a terminal shows as it is: control characters and the like spelt out.
+
+    Names of files, labels and errors of libraries can hold sequences that move the cursor, colour
+    what follows, or turn the direction of writing round.
+    """
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode("ascii")
+        for c in str(text)
+    )
+
+
 class PeftcoreError(Exception):
-    """Base of every error that peftcore raises on purpose."""
+    """Base of every error that peftcore raises on purpose; its message is fit for a terminal."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(message))
 
 
 class UsageError(PeftcoreError):

@@ -19,6 +19,7 @@ from peftcore.trials import Source, Weights
 
 WEIGHTS_FILE = "model.safetensors"
 _CONFIG_FILE = "config.json"
+_ADAPTER_FILE = "adapter_config.json"
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
 _TOKENIZER_PATTERNS = (*_TOKENIZER_FILES, "merges.txt", "*token*.json")
 """All that can change what a tokenizer gives; of ``_TOKENIZER_FILES`` one must be there."""
@@ -184,6 +185,12 @@ def _from_folder(folder: Path, name: str, weights: Weights) -> Source:
         raise UsageError(f"{config} names no model_type: it is no transformers model") from None
     if not isinstance(model_type, str):
         raise UsageError(f"{config}: model_type is {model_type!r}: expected a text")
+    if (folder / _ADAPTER_FILE).is_file():
+        # transformers would follow it to another backbone than the one that is verified here.
+        raise UsageError(
+            f"model folder {folder} has an {_ADAPTER_FILE}: it is an adapter beside a backbone; "
+            "merge the two, save the result, or move the adapter elsewhere"
+        )
     _require_tokenizer(folder)
     architecture_of(model_type)
     files = {config, *(file for pattern in _TOKENIZER_PATTERNS for file in folder.glob(pattern))}

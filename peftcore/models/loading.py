@@ -34,6 +34,21 @@ DTYPES = {
     Precision.FP16: torch.float16,
 }
 
+_LEADS_ELSEWHERE = (
+    "auto_map",
+    "attn_implementation",
+    "_attn_implementation",
+    "experts_implementation",
+    "_experts_implementation",
+    "transformers_weights",
+    "_name_or_path",
+    "name_or_path",
+)
+"""What a configuration could name code by, kernels from the hub, or weights that nobody verified.
+
+Remote code is never run: a configuration that asks for it is read as its plain model type.
+"""
+
 
 def classifier_config(source: Source, *, labels: int, dropout: float | None) -> PretrainedConfig:
     """Return the backbone's configuration as a classifier with this many labels.
@@ -44,8 +59,8 @@ def classifier_config(source: Source, *, labels: int, dropout: float | None) -> 
         dropout: takes the place of every dropout probability of the backbone, unless ``None``.
     """
     content = read_config(source)
-    # Remote code is never run; a config that asks for it is read as its plain model type.
-    content.pop("auto_map", None)
+    for key in _LEADS_ELSEWHERE:
+        content.pop(key, None)
     config = AutoConfig.for_model(content.pop("model_type"), **content)
     config.num_labels = labels
     config.pad_token_id = _padding_id(config)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from peftcore.errors import PeftcoreError, StoreError
+from peftcore.errors import PeftcoreError, StoreError, printable
 from peftcore.measuring.environment import environment_key
 from peftcore.results.records import SCHEMA_VERSION, Record, checksum
 from peftcore.results.store import LOCK_FILE, STORE_FILE, Store, engine_store, has_store
@@ -61,7 +61,7 @@ class Repair:
             lost = f"those of {', '.join(self.lost)} are lost and will be run again"
         else:
             lost = "whether it held others can't be told; what is missing will be run again"
-        return (
+        return printable(
             f"the store was damaged ({self.fault}) and is now {self.moved_to}: {self.saved} of its "
             f"records were whole and are in a fresh store; {lost}"
         )

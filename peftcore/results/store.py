@@ -106,7 +106,8 @@ class Store:
             raise
         except sqlite3.Error as error:
             self._connection.close()
-            raise StoreError(f"{self.path} can't be opened as a store: {error}") from None
+            mend = "" if isinstance(error, sqlite3.OperationalError) else f"; {_MEND}"
+            raise StoreError(f"{self.path} can't be opened as a store: {error}{mend}") from None
 
     def _prepare_when_free(self) -> None:
         """Prepare the file; where another process is doing so, wait for it.

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from peftcore.errors import printable
+
 LOG_SECONDS = 30.0
 """In a log, the training of one trial prints no more often than this."""
 
@@ -61,7 +63,7 @@ class ProgressDisplay:
         trial = self._running.setdefault(label, _Running())
         if event["phase"] == "train" and trial.train_began is None:
             trial.train_began = now
-        trial.line = f"{label}: {describe(event, now - (trial.train_began or now))}"
+        trial.line = printable(f"{label}: {describe(event, now - (trial.train_began or now))}")
         if self._stream.isatty():
             lines = " | ".join(running.line for running in self._running.values())
             self._write(f"{_REDRAW}{lines[:TERMINAL_COLUMNS]}")
@@ -72,7 +74,8 @@ class ProgressDisplay:
     def done(self, label: str, summary: str) -> None:
         """Leave a line that says how the trial ended."""
         self._running.pop(label, None)
-        self._write(f"{_REDRAW if self._stream.isatty() else ''}{label}: {summary}\n")
+        line = printable(f"{label}: {summary}")
+        self._write(f"{_REDRAW if self._stream.isatty() else ''}{line}\n")
 
     def _write(self, text: str) -> None:
         self._stream.write(text)
