@@ -337,10 +337,13 @@ def test_parallel_workers_give_the_records_of_a_serial_session(
     session: Session, benchmarks: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PEFTCORE_RUNTIME", str(benchmarks / "runtime"))
     options = [*tiny, "--peft-method", "bow,head"]
     serial = session(*options, "--peft-store", "serial", "--peft-report", "one")
     serial.assert_outcomes(passed=2)
-    parallel = session(*options, "-n", "2", "--peft-report", "two", "-W", "error")
+    parallel = session(
+        *options, *("-n", "2", "--dist", "worksteal", "--peft-report", "two", "-W", "error")
+    )
     parallel.assert_outcomes(passed=2)
     for method in ("bow", "head"):
         assert text_of(parallel).count(f"embedded {method} seed 42: accuracy") == 1
@@ -354,7 +357,11 @@ def test_parallel_workers_give_the_records_of_a_serial_session(
         assert left.measurement is not None
         assert right.measurement is not None
         assert left.measurement.losses == right.measurement.losses
+        assert left.measurement.weights_sha256 == right.measurement.weights_sha256
+        assert left.measurement.shared is False
         assert environment_key(left.environment) == environment_key(right.environment)
+    # Either both overlapped or neither did.
+    assert len({r.measurement.shared for r in two if r.measurement}) == 1
     # What workers reused is known to the session, too.
     again = session(*options, "-n", "2")
     again.assert_outcomes(passed=2)
