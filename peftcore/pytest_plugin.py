@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from peftcore.errors import PeftcoreError, RecordNotStored, UsageError, member
+from peftcore.errors import PeftcoreError, UsageError, member
 from peftcore.methods import find_method
-from peftcore.pytest_trial import OWN_TRIAL, PeftTrial, read_told
+from peftcore.pytest_trial import OWN_TRIAL, PeftTrial, kept_in, read_told
 from peftcore.scenarios import find_scenario, is_declared
 from peftcore.trials import Engine, Part, Trial, Weights
 
@@ -149,7 +149,7 @@ class PeftSession:
         name: what tells this session's processes from another session's.
         began: when it began, in UTC, ISO 8601.
         plan: what each selected test runs, by its name: fixture, and scenario and method, or method
-            and part.
+            and part, or nothing where the test declares its trials itself.
         lost: ids of the trials that workers were killed in.
     """
 
@@ -267,6 +267,10 @@ class PeftSession:
         for test, planned in self.plan.items():
             if test not in self.ran.planned and stopped:
                 continue
+            if planned[0] == "peft_trial":
+                # Only the test itself knows what it runs: without its end, nobody does.
+                missing += [] if test in self.ran.planned else [test]
+                continue
             collector = self.comparison.collector
             if planned[0] == "peft_pairs":
                 collector = self.comparison.engine_collector
@@ -278,6 +282,9 @@ class PeftSession:
             trials = [trial for trial in trials if trial.id in ids]
             self.summary += collector.settle(trials)
             missing += [trial.label for trial in collector.missing(trials)] if trials else []
+        if self.ran.own:
+            own = self.comparison.collector.missing(self.ran.own)
+            missing += [trial.label for trial in own]
         return missing
 
 
@@ -419,12 +426,14 @@ class Cell:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test a method and scenario of each test that asks for ``peft_cell``."""
-    wanted = {"peft_cell", "peft_pairs"}.intersection(metafunc.fixturenames)
+    wanted = {"peft_cell", "peft_pairs", "peft_trial"}.intersection(metafunc.fixturenames)
     if not wanted:
         return
     refusal = _refusal(metafunc.config)
     if refusal is not None:
         raise pytest.Collector.CollectError(refusal)
+    if wanted == {"peft_trial"}:
+        return
     comparison = metafunc.config.stash[_SESSION].comparison
     if "peft_pairs" in wanted:
         scenario = comparison.selection.find_scenario()
@@ -487,7 +496,8 @@ def _planned(item: pytest.Item) -> list[str] | None:
     callspec = getattr(item, "callspec", None)
     params: Mapping[str, Any] = {} if callspec is None else callspec.params
     cell, pairs = params.get("peft_cell"), params.get("peft_pairs")
-    if not isinstance(cell, Cell) and pairs is None:
+    own = "peft_trial" in getattr(item, "fixturenames", ())
+    if not isinstance(cell, Cell) and pairs is None and not own:
         return None
     if item.get_closest_marker("gpu") is not None:
         from peftcore.comparison import has_gpu
@@ -496,7 +506,7 @@ def _planned(item: pytest.Item) -> list[str] | None:
             return None
     if isinstance(cell, Cell):
         return ["peft_cell", cell.scenario, cell.method]
-    return ["peft_pairs", *map(str, pairs or ())]
+    return ["peft_pairs", *map(str, pairs)] if pairs is not None else ["peft_trial", "", ""]
 
 
 def _require_usable(config: pytest.Config, scenarios: Collection[str]) -> None:
@@ -522,20 +532,6 @@ def _announce(request: pytest.FixtureRequest, trials: list[Trial]) -> None:
     request.node.user_properties.append((_PLANNED, ids))
 
 
-@contextmanager
-def _kept_in(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Keep a record that could not be stored in the test's report, and fail the test for it."""
-    try:
-        yield
-    except RecordNotStored as error:
-        request.node.add_report_section("call", "record that could not be stored", error.line)
-        pytest.fail(
-            f"{error}; the record stands below: put it, as a line of a file, back into the store "
-            "with `peftcore import`",
-            pytrace=False,
-        )
-
-
 @dataclass(frozen=True)
 class RunnablePairs:
     """What a test of a comparison of the engines gets.
@@ -557,7 +553,7 @@ class RunnablePairs:
     def run(self) -> list[Record]:
         """Return the record of each trial, run in the order of the trials."""
         _announce(self._request, self.trials)
-        with _kept_in(self._request):
+        with kept_in(self._request):
             return [
                 record
                 for group in self.groups
@@ -600,7 +596,7 @@ class RunnableCell:
         )
 
         def run_one(trial: Trial) -> None:
-            with _kept_in(self._request):
+            with kept_in(self._request):
                 records[trial.id] = collector.collect(trial)
 
         benchmark = self._benchmark() if waiting else None

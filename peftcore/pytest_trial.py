@@ -16,7 +16,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from peftcore.errors import UsageError
+from peftcore.errors import RecordNotStored, UsageError
 from peftcore.methods import METHODS, Method
 from peftcore.scenarios import Scenario, Split, find_scenario, is_declared, override
 from peftcore.trials import Outcome, Trial
@@ -124,6 +125,20 @@ class TrialResult:
         return [value for value in values if value is not None]
 
 
+@contextmanager
+def kept_in(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep a record that could not be stored in the test's report, and fail the test for it."""
+    try:
+        yield
+    except RecordNotStored as error:
+        request.node.add_report_section("call", "record that could not be stored", error.line)
+        pytest.fail(
+            f"{error}; the record stands below: put it, as a line of a file, back into the store "
+            "with `peftcore import`",
+            pytrace=False,
+        )
+
+
 @dataclass(frozen=True, repr=False)
 class PeftTrial:
     """What a test gets as ``peft_trial``: call it, and see what came of it."""
@@ -159,7 +174,7 @@ class PeftTrial:
 
         Raises:
             pytest.fail.Exception: a trial did not end well, or what was asked for can't be used.
-            StoreError: a record could not be stored.
+            StoreError: the store can't be opened or read.
         """
         try:
             selection = self._select(method, str(model), str(data), name, seeds, settings)
@@ -190,9 +205,11 @@ class PeftTrial:
         for trial, record in zip(trials, stored, strict=True):
             told = {"trial": trial.to_job(), "reused": record is not None}
             self._request.node.user_properties.append((OWN_TRIAL, json.dumps(told)))
-        return [
-            record or collector.run(trial) for trial, record in zip(trials, stored, strict=True)
-        ]
+        with kept_in(self._request):
+            return [
+                record or collector.collect(trial)
+                for trial, record in zip(trials, stored, strict=True)
+            ]
 
     def _select(
         self,

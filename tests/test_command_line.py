@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -437,8 +439,8 @@ def test_a_trial_that_ends_well_is_run_once(bare_model: Path, tiny_data: Path) -
 
 
 def test_a_store_that_can_not_be_used_costs_no_run(bare_model: Path, two_texts: Path) -> None:
-    Path("store").mkdir()
-    (Path("store") / STORE_FILE).write_bytes(b"no database at all, of whatever version it may be")
+    with Store(Path("store")) as store, closing(sqlite3.connect(store.path)) as database:
+        database.execute("PRAGMA user_version = 2")
     message = refused(
         *("run", "--method", "lora", "--model", bare_model, "--data", two_texts, *SIZES),
         *("--store", "store"),

@@ -144,8 +144,9 @@ def test_an_adapter_is_trained_and_every_number_comes_back(make_trial: MakeTrial
     assert report.measurement.keys() <= vars(known).keys()
     of_a_gpu = {"peak_reserved_bytes", "peak_process_bytes"}
     of_kept_weights = {"weights_moved", "weights_apart"}
+    of_whoever_started_it = {"shared"}
     missing = {name for name, value in vars(known).items() if value is None}
-    assert missing <= of_a_gpu | of_kept_weights
+    assert missing <= of_a_gpu | of_kept_weights | of_whoever_started_it
     assert [step for step, _ in known.losses] == list(range(1, 13))
     assert {"load", "train", "evaluate", "reload"} <= known.phases.keys()
     assert {check["name"] for check in known.checks} >= {"reload", "trained weights"}
@@ -398,3 +399,11 @@ def test_a_child_of_other_sources_than_the_sessions_says_so(
     report = run(make_trial("bow"))
     assert report.outcome is Outcome.FAILED
     assert "sources have changed since the session began" in str(report.error)
+
+
+def test_a_child_sees_the_gpu_that_it_is_given_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert process._child_environment("1")["CUDA_VISIBLE_DEVICES"] == "1"
+    assert process._child_environment(None)["CUDA_VISIBLE_DEVICES"] == "0,1"

@@ -239,7 +239,7 @@ def test_what_an_earlier_session_left_is_not_shown(log: Stream, tmp_path: Path) 
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is written under another name and renamed into place."""
+    """It is written under another name and renamed into place; a full disk ends no trial."""
     file = ProgressFile(tmp_path, "gw0")
     file.show("a", {"phase": "load"})
     written = Path.write_text
@@ -249,7 +249,6 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError("the disk is full")
 
     monkeypatch.setattr(Path, "write_text", half)
-    with pytest.raises(OSError, match="full"):
-        file.show("a", {"phase": "train"})
+    file.show("a", {"phase": "train"})
     (path,) = tmp_path.glob("*.json")
     assert json.loads(path.read_text(encoding="utf-8"))["event"] == {"phase": "load"}
