@@ -202,8 +202,8 @@ class PeftTrial:
         collector = self._comparison.collector
         stored = [collector.stored(trial) for trial in trials]
         # Told before the first one runs, so that the session misses what then does not end.
-        for trial, record in zip(trials, stored, strict=True):
-            told = {"trial": trial.to_job(), "reused": record is not None}
+        for trial in trials:
+            told = {"trial": trial.to_job(), "reused": trial.id in collector.reused}
             self._request.node.user_properties.append((OWN_TRIAL, json.dumps(told)))
         with kept_in(self._request):
             return [

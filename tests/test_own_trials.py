@@ -198,6 +198,29 @@ def test_with_fresh_weights_a_test_of_the_accuracy_is_skipped() -> None:
     assert repr(result) == "<lora in mine: no accuracy, seeds 1>"
 
 
+@pytest.mark.slow
+def test_a_baseline_gates_a_test_of_ones_own(project: Project, pytester: pytest.Pytester) -> None:
+    test = call("seeds=2, name='mine'")
+    project(test).assert_outcomes(passed=1)
+    wrote = pytester.run(sys.executable, "-m", "peftcore", "baseline", "--out", "baseline.json")
+    assert wrote.ret == 0
+    gate = ("--peft-baseline", "baseline.json", "--peft-gate-metrics", "accuracy")
+    same = project(test, *gate)
+    assert same.ret == 0
+    assert "gate on mine: PASS" in text_of(same)
+    assert (pytester.path / "reports" / "mine" / "gate.md").is_file()
+    # Another length reads other words: not comparable, whatever the accuracy.
+    shorter = test.replace("max_length=32", "max_length=8").replace("seeds=2", "seeds=1")
+    other = project(shorter, *gate)
+    other.assert_outcomes(passed=1)
+    assert other.ret == pytest.ExitCode.TESTS_FAILED
+    assert "gate on mine: INVALID" in text_of(other)
+    # Missing never means passed.
+    nothing = project("def test_nothing(peft_trial):\n    pass\n", *gate)
+    assert nothing.ret == pytest.ExitCode.TESTS_FAILED
+    assert "gate on mine: INVALID: no trial of that scenario ran" in text_of(nothing)
+
+
 # What can't be meant
 
 

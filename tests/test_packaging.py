@@ -128,6 +128,11 @@ def test_the_example_passes_where_it_is_installed_and_fails_where_it_should(
     # Of the sources that were installed, not of this checkout.
     assert record.environment["git_commit"] is None
 
+    # The commands of its README.
+    run_well(somebody, "-P", "-m", "peftcore", "baseline", "--out", "baseline.json", cwd=project)
+    gate = ("--peft-baseline", "baseline.json", "--peft-gate", "fail")
+    assert "gate on workshop: " in run_well(*once, *gate, cwd=project)
+
     test = project / "tests" / "test_adapter.py"
     assert "> 0.75" in test.read_text()
     test.write_text(test.read_text().replace("> 0.75", "> 1.0"))
