@@ -232,14 +232,15 @@ def compare(head: Version, out: Path, gate: str) -> tuple[int, str]:
     return answer.returncode, f"No verdict:\n\n```\n{answer.stderr.strip()[-2000:]}\n```\n"
 
 
-def summarise(notes: Sequence[str], faults: Sequence[str], verdicts: str) -> str:
-    """Return the Markdown: what the gate says, then what it could not see."""
-    blocks = [verdicts.strip()]
-    if faults:
-        blocks.append("**Trials without a good record:**\n\n" + "\n".join(map(as_item, faults)))
-    if notes:
-        blocks.append("\n".join(map(as_item, notes)))
-    return "\n\n".join(block for block in blocks if block) + "\n"
+def write_summary(out: Path, blocks: Sequence[str]) -> None:
+    """Write the summary out of blocks of Markdown."""
+    text = "\n\n".join(block.strip() for block in blocks if block.strip())
+    (out / "summary.md").write_text(f"{text}\n", encoding="utf-8")
+
+
+def as_items(texts: Sequence[str]) -> str:
+    """Return texts as a list."""
+    return "\n".join(as_item(text) for text in texts)
 
 
 def as_item(text: str) -> str:
@@ -273,6 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run both, compare, write the summary, and return the exit code."""
     asked = parse(arguments)
     out: Path = asked.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="base-and-head-") as folder:
         scratch = Path(folder)
         try:
@@ -286,7 +288,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 head = Version("head", after, asked.head_python)
                 require_one_environment(base, head)
                 notes = run_both(base, head, asked, scratch)
-                out.mkdir(parents=True, exist_ok=True)
                 for one in (base, head):
                     lines = "".join(f"{record}\n" for record in one.records)
                     (out / f"{one.name}.jsonl").write_text(lines, encoding="utf-8")
@@ -295,9 +296,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     status, verdicts = compare(head, out, asked.gate)
         except Refused as error:
             tell(f"base_and_head: {error}")
+            # Whoever waits for a summary gets to know why there is none.
+            write_summary(out, ["Base and head were not compared:", as_item(str(error))])
             return EXIT_USAGE
     faults = [*base.faults, *head.faults]
-    (out / "summary.md").write_text(summarise(notes, faults, verdicts), encoding="utf-8")
+    blocks = [verdicts, "**Trials without a good record**" if faults else ""]
+    write_summary(out, [*blocks, as_items(faults), as_items(notes)])
     tell(f"{out / 'summary.md'}")
     if head.faults:
         return EXIT_FAILED

@@ -142,7 +142,7 @@ def test_without_a_verdict_nothing_passes(tmp_path: Path, out: Path) -> None:
     [
         (("--method", "full,fulll"), "head has no method fulll: it has full, bow"),
         (("--scenario", "other"), "base has no scenario 'other': it has embedded"),
-        (("--seeds", "0"), "--seeds 0 is not usable"),
+        (("--seeds", "0"), "--seeds 0 is not usable: expected at least 1"),
     ],
 )
 def test_what_can_not_be_done_is_refused(
@@ -153,7 +153,9 @@ def test_what_can_not_be_done_is_refused(
     words: str,
 ) -> None:
     base, head = stand_in(tmp_path / "base"), stand_in(tmp_path / "head")
-    assert run(base, head, out, *options) == (2, "")
+    status, summary = run(base, head, out, *options)
+    assert status == 2
+    assert summary == f"Base and head were not compared:\n\n- `{words}`\n"
     assert words in capfd.readouterr().err
 
 
@@ -186,7 +188,7 @@ def test_two_checkouts_run_each_its_own_sources(
     status = main(
         [
             *(str(tmp_path / "base"), str(tmp_path / "head"), "--out", str(out)),
-            *("--method", "bow", "--seeds", "2", "--gate", "off"),
+            *("--method", "bow", "--seeds", "2", "--gate", "warn"),
             *("--model", str(tiny_bert), "--data", str(tiny_data)),
             *(part for setting in settings for part in ("--set", setting)),
         ]
@@ -195,6 +197,7 @@ def test_two_checkouts_run_each_its_own_sources(
     assert status == 0, told
     turns = [line.partition(" seed")[0] for line in told.splitlines() if ": bow, seed" in line]
     assert turns == ["base: bow,", "head: bow,", "head: bow,", "base: bow,"]
+    assert "Gate on embedded" in (out / "summary.md").read_text(encoding="utf-8")
     base, head = lines(out / "base.jsonl"), lines(out / "head.jsonl")
     assert [record["trial"]["id"] for record in base] == [r["trial"]["id"] for r in head]
     assert [record["trial"]["seed"] for record in base] == [42, 43]
