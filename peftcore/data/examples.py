@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from peftcore.scenarios import Split, Task
 
 TEST_SEED = 42
 """The shuffle that fixes the test set, whatever a trial's seed: the source study's."""
+
+TEST_SIZES: Mapping[str, int] = {"embedded": 2000, "imdb": 25_000}
+"""How many examples the test sets of these names hold, for records that don't tell."""
 
 
 @dataclass(frozen=True)
@@ -88,19 +92,38 @@ def draw(corpus: Corpus, task: Task, seed: int) -> Sample:
     """
     train_order = np.random.default_rng(seed).permutation(len(corpus.train))
     require_enough(corpus, task)
+    rows = evaluated_rows(dataclasses.asdict(task), drawn_from(corpus, task), seed)
     if task.split is Split.TUNING:
         # From the far end of the shuffle: the protocol's own sample stands at its beginning.
         unused = train_order[::-1].tolist()
-        last = task.train_examples + task.test_examples
-        return Sample(
-            corpus.train.select(unused[: task.train_examples]),
-            corpus.train.select(unused[task.train_examples : last]),
-        )
-    test_order = np.random.default_rng(TEST_SEED).permutation(len(corpus.test))
+        return Sample(corpus.train.select(unused[: task.train_examples]), corpus.train.select(rows))
     return Sample(
-        corpus.train.select(train_order[: task.train_examples].tolist()),
-        corpus.test.select(test_order[: task.test_examples].tolist()),
+        corpus.train.select(train_order[: task.train_examples].tolist()), corpus.test.select(rows)
     )
+
+
+def drawn_from(corpus: Corpus, task: Task) -> int:
+    """Return how many examples there are to draw those from that are evaluated."""
+    return len(corpus.train if task.split is Split.TUNING else corpus.test)
+
+
+def evaluated_rows(task: Mapping[str, Any], size: int, seed: int) -> list[int]:
+    """Return which examples of the test set (of a search: of the training set) are evaluated.
+
+    Args:
+        task: the fields of a :class:`~peftcore.scenarios.Task`, as a record has them.
+        size: how many examples there are to draw from.
+        seed: the trial's.
+
+    Returns:
+        Their positions in the data, counted from 0, in the order in which they are evaluated.
+    """
+    train, test = task["train_examples"], task["test_examples"]
+    if task["split"] == Split.TUNING:
+        order = np.random.default_rng(seed).permutation(size)
+        return [int(row) for row in order[::-1][train : train + test]]
+    order = np.random.default_rng(TEST_SEED).permutation(size)
+    return [int(row) for row in order[:test]]
 
 
 def require_enough(corpus: Corpus, task: Task) -> None:

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from peftcore.data.corpus import CORPUS_VERSION, write_corpus
-from peftcore.data.examples import Corpus, Examples, require_enough
+from peftcore.data.examples import TEST_SIZES, Corpus, Examples, require_enough
 from peftcore.errors import UsageError
 from peftcore.hub import fetch, is_hub_id, split_hub_id
 from peftcore.scenarios import Task
 from peftcore.trials import Source
 
 EMBEDDED_TRAIN_EXAMPLES = 5000
-EMBEDDED_TEST_EXAMPLES = 2000
+EMBEDDED_TEST_EXAMPLES = TEST_SIZES["embedded"]
 
 IMDB = ("stanfordnlp/imdb", "e6281661ce1c48d982bc483cf8a173c1bbeb5d31")
 _IMDB_CONTENT = "43451d1899f9bda51c67cb1451fff176d553dc2fb0d46b8253dcaeddea6a2758"

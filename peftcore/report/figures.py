@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from peftcore.report.agreement import draw_agreement
 from peftcore.report.canvas import Plot
 from peftcore.report.curves import learning_curves
 from peftcore.report.overview import overview
@@ -20,6 +21,7 @@ _FIGURES: tuple[Callable[[Summary], Plot | None], ...] = (
     learning_curves,
     accuracy_by_train_time,
     accuracy_by_memory,
+    draw_agreement,
 )
 
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from peftcore.report import accuracies, analysis, claims, recommend, setup, tables
+from peftcore.report.agreement import AGREEMENT, agreement_section, gather_agreement
 from peftcore.report.canvas import Plot
 from peftcore.report.figures import write_figures
+from peftcore.report.flips import FLIPS_NAME, flips_file, flips_section, gather_flips
 from peftcore.report.markdown import escape
 from peftcore.report.summary import Summary, summarise
 from peftcore.results.records import Record, write_records
@@ -25,7 +27,8 @@ def write_report(records: Sequence[Record], folder: Path) -> Path:
 
     Args:
         records: at least one; no more than one a method and seed.
-        folder: where ``report.md``, ``records.jsonl`` and ``figures/`` go; made if need be.
+        folder: where ``report.md``, ``records.jsonl``, ``flips.csv`` (if methods can be compared
+            with Full) and ``figures/`` go; made if need be.
 
     Returns:
         The path of ``report.md``.
@@ -38,14 +41,24 @@ def write_report(records: Sequence[Record], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_records(folder / RECORDS_NAME, summary.records)
     plots = write_figures(summary, folder / FIGURES_NAME)
+    write_flips(summary, folder / FLIPS_NAME)
     path = folder / REPORT_NAME
     path.write_text(compose(summary, plots), encoding="utf-8", newline="\n")
     return path
 
 
+def write_flips(summary: Summary, path: Path) -> None:
+    """Write the file of all flips, or remove that of an earlier report where there are none."""
+    flips = gather_flips(summary)
+    if flips:
+        path.write_text(flips_file(flips), encoding="utf-8", newline="\n")
+    else:
+        path.unlink(missing_ok=True)
+
+
 def compose(summary: Summary, plots: Sequence[Plot]) -> str:
     """Return the report as Markdown."""
-    overview, *others = plots
+    overview, *others = [plot for plot in plots if plot.name != AGREEMENT]
     blocks: list[str | None] = [
         f"# {escape(summary.title)}",
         *_warnings(summary),
@@ -67,6 +80,10 @@ def compose(summary: Summary, plots: Sequence[Plot]) -> str:
         " ".join([*analysis.extremes(summary), *analysis.step_times(summary)]),
         analysis.what_tests_mean(summary),
         *(image(plot) for plot in others),
+        *flips_section(summary, gather_flips(summary)),
+        *agreement_section(
+            gather_agreement(summary), [image(plot) for plot in plots if plot.name == AGREEMENT]
+        ),
         "## The source study's claims",
         claims.INTRODUCTION,
         claims.claims_table(summary),

@@ -74,6 +74,8 @@ class Measurement:
         losses: ``[step, loss]`` pairs, steps counted from 1.
         epoch_accuracies: ``[epoch, accuracy]`` pairs on the evaluated examples.
         evaluated_examples: how many examples accuracy is a share of.
+        drawn_from: how many examples those were drawn from, which tells their rows
+            (:func:`peftcore.data.examples.evaluated_rows`).
         majority_share: share of the most frequent label among them.
         train_tokens: tokens read in training, padding left out.
         tokens_per_second: of those, over the train phase.
@@ -115,6 +117,7 @@ class Measurement:
     losses: list[list[float]] = field(default_factory=list)
     epoch_accuracies: list[list[float]] = field(default_factory=list)
     evaluated_examples: int | None = None
+    drawn_from: int | None = None
     majority_share: float | None = None
     train_tokens: int | None = None
     tokens_per_second: float | None = None

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from peftcore.data.examples import draw
+from peftcore.data.examples import draw, drawn_from
 from peftcore.data.sources import read_data
 from peftcore.errors import UsageError
 from peftcore.measuring.environment import sources_sha256
@@ -76,7 +76,8 @@ def run_in_child(
             that this process sees.
     """
     try:
-        sample = draw(read_data(trial.data, trial.task), trial.task, trial.seed)
+        corpus = read_data(trial.data, trial.task)
+        sample = draw(corpus, trial.task, trial.seed)
     except UsageError as error:
         # It was there when the trial was planned: now only this trial is lost, not the session.
         return ChildReport(outcome=Outcome.FAILED, error=str(error))
@@ -108,7 +109,7 @@ def run_in_child(
         try:
             report = _listen(child.stdout, deadline, progress)
             if report is not None:
-                return report
+                return _with_origin(report, drawn_from(corpus, trial.task))
             if deadline is not None and time.monotonic() >= deadline:
                 return ChildReport(
                     outcome=Outcome.TIMEOUT,
@@ -183,6 +184,16 @@ def _as_report(event: Mapping[str, Any]) -> ChildReport:
         predictions=None if predictions is None else tuple(predictions),
         labels=None if labels is None else tuple(labels),
     )
+
+
+def _with_origin(report: ChildReport, size: int) -> ChildReport:
+    """Return a report that tells how many examples the evaluated ones were drawn from.
+
+    The child has the sample alone, and can't know.
+    """
+    if report.measurement is None:
+        return report
+    return dataclasses.replace(report, measurement={**report.measurement, "drawn_from": size})
 
 
 def _how_it_died(status: int, errors: IO[str]) -> str:

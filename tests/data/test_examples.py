@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import pytest
 
-from peftcore.data.examples import Corpus, Examples, draw
+from peftcore.data.examples import Corpus, Examples, draw, drawn_from, evaluated_rows
 from peftcore.errors import UsageError
 from peftcore.scenarios import Split, Task
 
@@ -181,3 +182,14 @@ def test_equal_data_has_an_equal_identity_everywhere() -> None:
 )
 def test_majority_share(labels: list[int], share: float) -> None:
     assert Examples(["x"] * len(labels), labels).majority_share() == share
+
+
+@pytest.mark.parametrize("task", [Task(train_examples=20, test_examples=15), tuning(20, 15)])
+def test_the_rows_of_what_is_evaluated_are_told_by_the_size_of_the_data_alone(
+    task: Task,
+) -> None:
+    data = corpus(train=100, test=60)
+    split = data.train if task.split == "tuning" else data.test
+    assert drawn_from(data, task) == len(split)
+    rows = evaluated_rows(dataclasses.asdict(task), len(split), 43)
+    assert [split.texts[row] for row in rows] == draw(data, task, 43).test.texts

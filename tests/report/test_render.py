@@ -48,8 +48,8 @@ def test_golden(request, tmp_path, records, name):
 def test_the_folder_holds_report_records_and_figures(study, tmp_path):
     write_report(study, tmp_path / "new" / "folder")
     names = set(contents(tmp_path / "new" / "folder"))
-    assert {"report.md", "records.jsonl"} < names
-    assert len([name for name in names if name.startswith("figures")]) == 8
+    assert {"report.md", "records.jsonl", "flips.csv"} < names
+    assert len([name for name in names if name.startswith("figures")]) == 10
 
 
 def test_rendering_again_gives_the_same_bytes(study, tmp_path):
@@ -69,7 +69,7 @@ def test_rendering_from_the_written_records_gives_the_same_bytes(record, study, 
 def test_every_image_is_there_and_has_a_text(study, tmp_path):
     text = write_report(study, tmp_path).read_text(encoding="utf-8")
     images = re.findall(r"^!\[(.+)\]\((.+)\)$", text, flags=re.MULTILINE)
-    assert len(images) == 4
+    assert len(images) == 5
     for alt, target in images:
         assert len(alt) > 30
         assert (tmp_path / target).stat().st_size > 0
