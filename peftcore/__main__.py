@@ -329,6 +329,27 @@ def _stored_somewhere(folder: Path) -> None:
         raise UsageError(f"there is no store in {folder}: run a trial or import records first")
 
 
+@main.command("audit")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@_json_option
+@_told
+def audit_report(folder: Path, json_file: str | None) -> None:
+    """Compute every number of a published report again, and say what does not follow.
+
+    DIR holds report.md and records.jsonl. Exits with 1 where something does not follow from the
+    records; needs neither a GPU nor torch.
+    """
+    from peftcore.audit.auditing import audit
+
+    _require_writable(json_file)
+    found = audit(folder)
+    as_json = _write_json(found.to_json(), json_file)
+    for line in found.lines():
+        click.echo(line, err=as_json)
+    if not found.follows:
+        sys.exit(EXIT_NOT_OK)
+
+
 def _stored(folder: Path, scenario: str | None) -> list[Record]:
     """Return the records of a store and of the comparisons of the engines that it holds."""
     from peftcore.results.store import Store, engine_store, has_store

@@ -1,0 +1,356 @@
+"""The tables of a comparison of methods, in a second way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from peftcore.audit import second
+from peftcore.audit.answers import Content, Data, gather
+from peftcore.audit.findings import Ledger, shown
+from peftcore.audit.tables import Cells, Table, columns_of, numbers_in, plain_name, read_tables
+from peftcore.methods import METHODS
+from peftcore.report.render import REPORT_NAME
+
+MARGIN_POINTS = 0.5
+"""Of equivalence, as docs/statistics.md states it."""
+
+_REFERENCES = {method.slug for method in METHODS if method.reference}
+
+
+def _raw(name: str, factor: float = 1.0) -> Callable[[Mapping[str, Any]], float | None]:
+    def read(measured: Mapping[str, Any]) -> float | None:
+        value = measured.get(name)
+        return None if value is None else factor * value
+
+    return read
+
+
+def _share(measured: Mapping[str, Any]) -> float | None:
+    trained, total = measured.get("trainable_parameters"), measured.get("total_parameters")
+    return 100 * trained / total if trained is not None and total else None
+
+
+def _speed(measured: Mapping[str, Any]) -> float | None:
+    tokens, seconds = measured.get("train_tokens"), measured.get("train_seconds")
+    return tokens / seconds if tokens is not None and seconds else None
+
+
+def _peak(on_gpu: bool) -> Callable[[Mapping[str, Any]], float | None]:
+    def read(measured: Mapping[str, Any]) -> float | None:
+        if (measured.get("peak_reserved_bytes") is not None) is not on_gpu:
+            return None
+        return _raw("peak_bytes", 1e-9)(measured)
+
+    return read
+
+
+COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], float | None]] = {
+    "Trainable parameters": _raw("trainable_parameters"),
+    "Trainable share (%)": _share,
+    "Train time (s)": _raw("train_seconds"),
+    "Step time (ms)": _raw("step_seconds", 1e3),
+    "Peak GPU memory (GB)": _peak(True),
+    "Peak memory (GB)": _peak(False),
+    "File to keep (MB)": _raw("adapter_file_bytes", 1e-6),
+    "Parameters": _raw("total_parameters"),
+    "Head parameters": _raw("head_parameters"),
+    "Adapter parameters": _raw("adapter_parameters"),
+    "Train CPU time (s)": _raw("train_cpu_seconds"),
+    "Training speed (tokens/s)": _speed,
+    "Model FLOPs (TFLOP)": _raw("model_flops", 1e-12),
+    "Model FLOPs a second (TFLOP/s)": _raw("model_flops_per_second", 1e-12),
+    "Matrix-product rate (TFLOP/s)": _raw("matmul_flops_per_second", 1e-12),
+    "Utilisation (%)": _raw("utilisation", 100),
+    "Evaluation time (s)": _raw("eval_seconds"),
+    "GPU memory reserved (GB)": _raw("peak_reserved_bytes", 1e-9),
+    "GPU memory by the driver (GB)": _raw("peak_process_bytes", 1e-9),
+}
+"""What each column of the tables of metrics is, read from a record's measurement."""
+
+
+def recompute_comparison(text: str, contents: Sequence[Content], ledger: Ledger) -> None:
+    """Check the tables of metrics, of accuracies, of differences, of flips and of agreement."""
+    data = gather(contents)
+    for table in read_tables(text):
+        if table.section in ("Key metrics", "Use of the machine", "More measurements"):
+            _metrics(table, data, ledger)
+        elif not data.kept:
+            continue
+        elif table.columns[1:3] == ("Seeds", "Accuracy (%)"):
+            _accuracies(table, data, ledger)
+        elif table.columns[1:2] == ("Seeds in common",) and "Less " in "".join(table.columns):
+            _less_best(table, data, ledger)
+        elif table.section == "Differences from Full":
+            _less_full(table, data, ledger)
+        elif table.section == "Differences from the reference rows":
+            _above_references(table, data, ledger)
+        elif table.section == "Which examples flipped":
+            _flips(table, data, ledger)
+        elif table.section == "Agreement between methods":
+            _agreement(table, data, ledger)
+    if data.kept and len(data.seeds) == 1:
+        _discordant(text, data, ledger)
+
+
+def _rows(table: Table, data: Data) -> list[tuple[int, tuple[str, ...], str]]:
+    """Return the rows of methods that finished a trial, with their lines."""
+    found = []
+    for line, row in table.rows:
+        slug = data.slug(plain_name(row[0]))
+        if slug is not None:
+            found.append((line, row, slug))
+    return found
+
+
+def _metrics(table: Table, data: Data, ledger: Ledger) -> None:
+    cells, columns = Cells(table, ledger), columns_of(table)
+    for line, row, slug in _rows(table, data):
+        measured = [one["measurement"] for one in data.finished[slug].values()]
+        for head, column in columns.items():
+            if head in COLUMNS:
+                values = [v for one in measured if (v := COLUMNS[head](one)) is not None]
+                cells.numbers(line, row, column, _mean_and_spread(values))
+        if "Accuracy (%)" in columns and data.kept:
+            means = data.means(slug)
+            follows = [float(np.mean(means))]
+            if len(means) > 1 or len(data.seeds) == 1:
+                follows += _interval(data, slug)
+            cells.numbers(line, row, columns["Accuracy (%)"], follows)
+
+
+def _mean_and_spread(values: Sequence[float]) -> list[float]:
+    if not values:
+        return []
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return [float(np.mean(values)), *([spread] if len(set(values)) > 1 else [])]
+
+
+def _interval(data: Data, slug: str) -> tuple[float, float]:
+    right = np.array(list(data.right[slug].values()))
+    if len(right) == 1:
+        return second.wilson(int(right.sum()), right.size)
+    return _within(second.on_reviews_like_these(second.squares(right), data.prior).interval())
+
+
+def _within(interval: tuple[float, float]) -> tuple[float, float]:
+    return max(interval[0], 0.0), min(interval[1], 100.0)
+
+
+def _accuracies(table: Table, data: Data, ledger: Ledger) -> None:
+    cells, columns = Cells(table, ledger), columns_of(table)
+    letters: dict[str, set[str]] = {}
+    for line, row, slug in _rows(table, data):
+        means = data.means(slug)
+        right = np.array(list(data.right[slug].values()))
+        follows: dict[str, Sequence[float]] = {
+            "Seeds": [len(means)],
+            "Accuracy (%)": [float(np.mean(means))],
+            "On reviews like these": _interval(data, slug),
+            "On reviews like these (these models alone)": _interval(data, slug),
+        }
+        if len(means) > 1:
+            found = second.on_this_test_set(second.squares(right), data.prior)
+            follows["On this test set"] = _within(found.interval())
+            follows["SD over seeds (points)"] = [float(np.std(means, ddof=1))]
+        for head, column in columns.items():
+            if head in follows or head in ("On this test set", "SD over seeds (points)"):
+                cells.numbers(line, row, column, follows.get(head))
+            elif head == "Letters":
+                letters[slug] = set(re.findall(r"[A-Za-z]|\(\d+\)", row[column]))
+    for pair, p in data.adjusted.items():
+        first, other = sorted(pair)
+        if letters.get(first) and letters.get(other):
+            share = bool(letters[first] & letters[other])
+            ledger.that(
+                share is (p >= 0.05),
+                f"{REPORT_NAME}, column “Letters”",
+                f"{shown(first)} and {shown(other)} {'share one' if share else 'share none'}, "
+                f"but p is {p:.3g}",
+            )
+
+
+def _less_best(table: Table, data: Data, ledger: Ledger) -> None:
+    cells, columns = Cells(table, ledger), columns_of(table)
+    head = next(head for head in table.columns if head.startswith("Less "))
+    best = data.slug(head.removeprefix("Less ").removesuffix(" (points)"))
+    candidates = [slug for slug in data.right if slug not in _REFERENCES]
+    if best is None or best not in candidates:
+        ledger.that(False, f"{REPORT_NAME}, column “{shown(head)}”", "it names no candidate")
+        return
+    common = set.intersection(*(set(data.right[slug]) for slug in candidates))
+    means = {
+        slug: np.mean([right.mean() for s, right in data.right[slug].items() if s in common])
+        for slug in candidates
+        if common
+    }
+    ledger.that(
+        all(means[best] >= mean - 1e-12 for mean in means.values()),
+        f"{REPORT_NAME}, column “{shown(head)}”",
+        "another method is more accurate over the seeds that all share",
+    )
+    for line, row, slug in _rows(table, data):
+        if not data.shared(slug, best):
+            continue
+        mean, *interval = data.difference(slug, best)
+        follows: dict[str, Sequence[float]] = {
+            "Seeds in common": [len(data.shared(slug, best))],
+            head: [mean],
+            "On reviews like these": interval,
+            "On reviews like these (these models alone)": interval,
+        }
+        if len(data.shared(slug, best)) > 1:
+            found = second.squares(data.apart(slug, best))
+            follows["On this test set"] = second.on_this_test_set(found, data.pair_prior).interval()
+            follows[f"Within ±{MARGIN_POINTS:g} points?"] = ()
+        for name, column in columns.items():
+            if name == "Told apart?":
+                _told_apart(cells, line, row, column, data.adjusted[frozenset((slug, best))])
+            elif name.startswith("Within"):
+                _equivalence(cells, line, row, column, data, slug, best)
+            elif name in follows or name == "On this test set":
+                cells.numbers(line, row, column, follows.get(name))
+
+
+def _told_apart(cells: Cells, line: int, row: Sequence[str], column: int, p: float) -> None:
+    cells.test(line, row, column, p, p < 0.05)
+
+
+def _equivalence(
+    cells: Cells, line: int, row: Sequence[str], column: int, data: Data, slug: str, best: str
+) -> None:
+    if len(data.shared(slug, best)) < 2:
+        cells.words(line, row, column, "—")
+        return
+    found = data.reviews(slug, best)
+    low, high = found.interval()
+    if low > MARGIN_POINTS or high < -MARGIN_POINTS:
+        cells.words(line, row, column, "no")
+        return
+    p = found.equivalence_p(MARGIN_POINTS)
+    published = list(row)
+    published[column] = published[column].replace("not shown", "no")
+    cells.test(line, published, column, p, p < 0.05)
+
+
+def _less_full(table: Table, data: Data, ledger: Ledger) -> None:
+    cells, columns = Cells(table, ledger), columns_of(table)
+    units = {head.partition(" (")[0]: read for head, read in COLUMNS.items()}
+    full = [one["measurement"] for one in data.finished["full"].values()]
+    for line, row, slug in _rows(table, data):
+        own = [one["measurement"] for one in data.finished[slug].values()]
+        for head, column in columns.items():
+            if head == "Accuracy (points)":
+                shared = data.shared(slug, "full")
+                cells.numbers(line, row, column, data.difference(slug, "full") if shared else [])
+            elif head == "Told apart from Full?" and data.shared(slug, "full"):
+                _told_apart(cells, line, row, column, data.adjusted[frozenset((slug, "full"))])
+            elif head in units:
+                ours, theirs = (
+                    [v for one in side if (v := units[head](one)) is not None]
+                    for side in (own, full)
+                )
+                ratio = np.mean(ours) / np.mean(theirs) if ours and theirs else None
+                follows = [] if ratio is None else [float(100 * (ratio - 1))]
+                cells.numbers(line, row, column, follows)
+
+
+def _above_references(table: Table, data: Data, ledger: Ledger) -> None:
+    cells = Cells(table, ledger)
+    for line, row, slug in _rows(table, data):
+        for column, head in enumerate(table.columns):
+            if not head.startswith("Above "):
+                continue
+            reference = data.slug(head.removeprefix("Above ").removesuffix(" (points)"))
+            if reference is None or not data.shared(slug, reference):
+                continue
+            cells.numbers(line, row, column, data.difference(slug, reference))
+            p = data.adjusted[frozenset((slug, reference))]
+            _told_apart(cells, line, row, column + 1, p)
+
+
+def _flips(table: Table, data: Data, ledger: Ledger) -> None:
+    cells, columns = Cells(table, ledger), columns_of(table)
+    for line, row, slug in _rows(table, data):
+        seeds = data.shared(slug, "full")
+        full = [data.right["full"][seed] for seed in seeds]
+        own = [data.right[slug][seed] for seed in seeds]
+        k = len(seeds)
+        same = [float((a != b).sum()) for a, b in zip(full, own, strict=True)]
+        other = [float((full[i] != own[j]).sum()) for i in range(k) for j in range(k) if i != j]
+        of_full = [float((a != b).sum()) for a, b in combinations(full, 2)]
+        of_own = [float((a != b).sum()) for a, b in combinations(own, 2)]
+        right = [sum(int(one[n]) for one in (*full, *own)) for n in range(len(full[0]))]
+        all_full, all_own = np.sum(full, axis=0), np.sum(own, axis=0)
+        most = k // 2 + 1
+        follows: dict[str, float | None] = {
+            "Seeds in common": k,
+            "Seeds": k,
+            "Full right, it wrong": float((np.array(full) > np.array(own)).sum()) / k,
+            "Full wrong, it right": float((np.array(full) < np.array(own)).sum()) / k,
+            "They differ, same seed": float(np.mean(same)),
+            "Lost with every seed": float(((all_full == k) & (all_own == 0)).sum()),
+            "Gained with every seed": float(((all_full == 0) & (all_own == k)).sum()),
+            "By chance, each": second.sure_by_chance(right, k, k),
+            "Lost with most": float(((all_full >= most) & (all_own <= k - most)).sum()),
+            "Gained with most": float(((all_full <= k - most) & (all_own >= most)).sum()),
+            "By chance, of most, each": second.sure_by_chance(right, k, most),
+        }
+        if k > 1:
+            within = float(np.mean(of_full)), float(np.mean(of_own))
+            follows |= {
+                "They differ, other seeds": float(np.mean(other)),
+                "Two seeds of Full differ": within[0],
+                "Two seeds of it differ": within[1],
+                "More than seeds": float(np.mean(other)) - float(np.mean(within)),
+            }
+        for head, column in columns.items():
+            if head in follows:
+                value = follows[head]
+                cells.numbers(line, row, column, [] if value is None else [value])
+
+
+def _agreement(table: Table, data: Data, ledger: Ledger) -> None:
+    cells = Cells(table, ledger)
+    several = len(data.seeds) > 1
+    for line, row, slug in _rows(table, data):
+        for column, head in enumerate(table.columns[1:], start=1):
+            other = data.slug(head)
+            if other is None:
+                continue
+            pairs = [
+                (ours["predictions"], theirs["predictions"])
+                for seed, ours in data.finished[slug].items()
+                for other_seed, theirs in data.finished[other].items()
+                if (seed != other_seed if several else seed == other_seed and slug != other)
+            ]
+            shares = [100 * float(np.mean(np.equal(a, b))) for a, b in pairs]
+            kappas = [found for a, b in pairs if (found := second.kappa(a, b)) is not None]
+            follows = [float(np.mean(one)) for one in (shares, kappas) if one]
+            cells.numbers(line, row, column, follows)
+
+
+def _discordant(text: str, data: Data, ledger: Ledger) -> None:
+    """Check the counts of McNemar's test, which stand in the analysis of each method."""
+    pattern = re.compile(
+        r"\(([\d,]+) examples are right in (.+?) alone, ([\d,]+) in (.+?) alone: exact McNemar"
+    )
+    for number, line in enumerate(text.split("\n"), start=1):
+        for found in pattern.finditer(line):
+            slugs = data.slug(found.group(2)), data.slug(found.group(4))
+            if slugs[0] is None or slugs[1] is None or not data.shared(slugs[0], slugs[1]):
+                continue
+            apart = data.apart(slugs[0], slugs[1])
+            follows = int((apart == 1).sum()), int((apart == -1).sum())
+            printed = tuple(int(numbers_in(found.group(n))[0][0]) for n in (1, 3))
+            ledger.that(
+                printed == follows,
+                f"{REPORT_NAME}, line {number}, counts of McNemar's test",
+                "the second way gives another count",
+                published=f"{printed[0]} and {printed[1]}",
+                follows=f"{follows[0]} and {follows[1]}",
+            )

@@ -1,0 +1,35 @@
+"""The table of a search over learning rates, in a second way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from peftcore.audit.findings import Ledger
+from peftcore.audit.tables import Cells, plain_name, read_tables, slug_of
+
+
+def recompute_rates(text: str, contents: Sequence[Mapping[str, Any]], ledger: Ledger) -> None:
+    """Check each accuracy against the predictions, and that the best of each method is bold."""
+    table = read_tables(text)[0]
+    cells = Cells(table, ledger)
+    for line, row in table.rows:
+        slug = slug_of(plain_name(row[0]), {str(c["trial"]["method"]) for c in contents})
+        tried: dict[str, list[float]] = {}
+        for content in contents:
+            if content["trial"]["method"] == slug and content["outcome"] == "ok":
+                rate = f"{content['trial']['recipe']['learning_rate']:g}"
+                pairs = zip(content["predictions"], content["labels"], strict=True)
+                right = [p == y for p, y in pairs]
+                tried.setdefault(rate, []).append(100 * sum(right) / len(right))
+        best = max((value for values in tried.values() for value in values), default=None)
+        for column, rate in enumerate(table.columns[1:], start=1):
+            values = tried.get(rate, [])
+            if "failed" not in row[column]:
+                cells.numbers(line, row, column, values)
+            bold = row[column].startswith("**")
+            ledger.that(
+                bold <= (best in values),
+                cells.place(line, row[0], column),
+                "it is bold, but another rate is better",
+            )
