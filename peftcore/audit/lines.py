@@ -9,7 +9,8 @@ from difflib import SequenceMatcher
 
 from peftcore.audit.findings import Ledger, shown
 
-_NUMBER = re.compile(r"[−+-]?\d[\d,]*(?:\.\d+)?(?:e[−+-]?\d+)?")
+_NUMBER = re.compile(r"[−+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[−+-]?\d+)?")
+_CSV_NUMBER = re.compile(r"\d+")
 _RULE = re.compile(r"\|[:| -]+\|")
 _CELL = re.compile(r"(?<!\\)\|")
 
@@ -56,7 +57,8 @@ def compare_texts(name: str, published: str, follows: str, ledger: Ledger) -> No
             without one.
     """
     ours, theirs = _lines(name, published), _lines(name, follows)
-    ledger.checked += sum(max(len(_NUMBER.findall(line.text)), 1) for line in theirs)
+    number = _CSV_NUMBER if name.endswith(".csv") else _NUMBER
+    ledger.checked += sum(max(len(number.findall(line.text)), 1) for line in theirs)
     start = 0
     while start < min(len(ours), len(theirs)) and ours[start].text == theirs[start].text:
         start += 1
@@ -69,7 +71,7 @@ def compare_texts(name: str, published: str, follows: str, ledger: Ledger) -> No
             what = "this line does not follow from the records"
             _fail(ledger, f"{name}, {line.place}", what, line.text, None)
         elif line.text != other.text:
-            _compare_lines(f"{name}, {line.place}", line, other, ledger)
+            _compare_lines(f"{name}, {line.place}", line, other, number, ledger)
 
 
 def _matched(
@@ -92,10 +94,12 @@ def _matched(
     return found
 
 
-def _compare_lines(place: str, line: _Line, other: _Line, ledger: Ledger) -> None:
+def _compare_lines(
+    place: str, line: _Line, other: _Line, number: re.Pattern[str], ledger: Ledger
+) -> None:
     """Tell each number in which two lines differ, or, if words do too, where they first part."""
-    if _NUMBER.split(line.text) == _NUMBER.split(other.text):
-        numbers = zip(_NUMBER.finditer(line.text), _NUMBER.finditer(other.text), strict=True)
+    if number.split(line.text) == number.split(other.text):
+        numbers = zip(number.finditer(line.text), number.finditer(other.text), strict=True)
         for ours, theirs in numbers:
             if ours.group() != theirs.group():
                 where = f"{place}{line.column(ours.start())}"

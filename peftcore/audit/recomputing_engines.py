@@ -225,6 +225,7 @@ def _learning(table: Table, contents: Sequence[Content], ledger: Ledger) -> None
             for head, engine in (("Trainer (%)", "trainer"), ("peftcore (%)", "peftcore")):
                 follows[head] = [float(np.mean([accuracy[engine][seed] for seed in seeds]))]
         mean = float(np.mean(points)) if points else 0.0
+        p = None
         follows["Difference (points)"] = [mean]
         if len(points) > 1 and np.ptp(points) > 1e-9:
             interval = stats.ttest_1samp(points, 0.0).confidence_interval(0.95)
@@ -233,7 +234,9 @@ def _learning(table: Table, contents: Sequence[Content], ledger: Ledger) -> None
                 stats.ttest_1samp(points, -EQUIVALENCE_POINTS, alternative="greater").pvalue,
                 stats.ttest_1samp(points, EQUIVALENCE_POINTS, alternative="less").pvalue,
             )
-            follows["TOST p"] = [float(max(tests))]
+            p = float(max(tests))
         for head, column in columns.items():
-            if head in follows:
+            if head == "TOST p":
+                cells.p(line, row, column, p)
+            elif head in follows:
                 cells.numbers(line, row, column, follows[head])

@@ -12,7 +12,7 @@ from peftcore.report.markdown import escape
 from peftcore.report.render import REPORT_NAME
 
 _CELL = re.compile(r"(?<!\\)\|")
-_NUMBER = re.compile(r"[−+-]?\d[\d,]*(?:\.\d+)?(?:e[−+-]?\d+)?")
+_NUMBER = re.compile(r"[−+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[−+-]?\d+)?")
 _NAMES = {method.slug: method.name for method in METHODS}
 _REFERENCE = re.compile(r"\*(.*)\* \(reference\)")
 
@@ -134,21 +134,33 @@ class Cells:
         where = self.place(line, cells[0], column)
         self._ledger.that(cell == follows, where, what, published=cell, follows=follows)
 
+    def p(self, line: int, cells: Sequence[str], column: int, follows: float | None) -> None:
+        """Check a cell that holds a p, such as ``0.32`` or ``< 0.001``, or none."""
+        cell = cells[column] if column < len(cells) else ""
+        holds = _is_p(cell, follows) if follows is not None else not numbers_in(cell)
+        where = self.place(line, cells[0], column)
+        what = "the second way gives another p"
+        told = "none" if follows is None else f"{follows:.6g}"
+        self._ledger.that(holds, where, what, published=cell, follows=told)
+
     def test(self, line: int, cells: Sequence[str], column: int, p: float, yes: bool) -> None:
         """Check a cell such as ``no, p = 0.32``: the answer, and p to the digits printed."""
         cell = cells[column] if column < len(cells) else ""
         answer, _, printed = cell.partition(",")
-        numbers = numbers_in(printed)
-        if "<" in printed:
-            holds = len(numbers) == 1 and p < numbers[0][0]
-        else:
-            # The tails of Student's distribution agree to many digits, but not to all.
-            holds = len(numbers) == 1 and abs(numbers[0][0] - p) <= numbers[0][1] + 1e-6
-        holds = holds and answer == ("yes" if yes else "no")
+        holds = _is_p(printed, p) and answer == ("yes" if yes else "no")
         where = self.place(line, cells[0], column)
         what = "the second way gives another answer"
         follows = f"{'yes' if yes else 'no'}, p {p:.6g}"
         self._ledger.that(holds, where, what, published=cell, follows=follows)
+
+
+def _is_p(printed: str, p: float) -> bool:
+    numbers = numbers_in(printed)
+    if len(numbers) != 1:
+        return False
+    value, half = numbers[0]
+    # The tails of Student's distribution agree to many digits, but not to all.
+    return p < value if "<" in printed else abs(value - p) <= half + 1e-6
 
 
 def columns_of(table: Table) -> Mapping[str, int]:
