@@ -350,6 +350,35 @@ def audit_report(folder: Path, json_file: str | None) -> None:
         sys.exit(EXIT_NOT_OK)
 
 
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--data", required=True, metavar="ID-OR-PATH", help="Where the data is.")
+@click.option("--most", type=click.IntRange(1), default=5, show_default=True, help="Of each kind.")
+@_json_option
+@_told
+def flips(file: Path, data: str, most: int, json_file: str | None) -> None:
+    """Show the texts of examples that flip against Full with every seed.
+
+    FILE is a report's records.jsonl; DATA is what its trials were run on, which a report does not
+    hold.
+    """
+    from peftcore.audit.findings import shown
+    from peftcore.report.texts import flipped_texts
+    from peftcore.results.records import read_records
+
+    _require_writable(json_file)
+    found = flipped_texts(list(read_records(file)), data, most)
+    if _write_json([dataclasses.asdict(one) for one in found], json_file):
+        return
+    for one in found:
+        seeds = "one seed" if one.seeds == 1 else f"each of {one.seeds} seeds"
+        place = f"example {one.example}" if one.row is None else f"row {one.row}"
+        click.echo(f"{shown(one.method)} {one.kind} {place} (label {one.label}) with {seeds}:")
+        click.echo(f"  {shown(one.text, len(one.text))}")
+    if not found:
+        click.echo("no example flips with every seed", err=True)
+
+
 def _stored(folder: Path, scenario: str | None) -> list[Record]:
     """Return the records of a store and of the comparisons of the engines that it holds."""
     from peftcore.results.store import Store, engine_store, has_store
