@@ -21,8 +21,11 @@ from peftcore.errors import UsageError
 from peftcore.report.render import RECORDS_NAME, REPORT_NAME
 from peftcore.results.records import Record
 
-MOST_BYTES = 256_000_000
-"""No file of a report is larger than this."""
+MOST_BYTES = 20_000_000
+"""No file of a report is larger than this, but for its records."""
+
+MOST_RECORD_BYTES = 256_000_000
+"""Of a report's records: those of a test set of 25,000 take 150 kB a trial."""
 
 MOST_FAULTS = 3
 """Of one record that is not of the published form, no more faults are told than this."""
@@ -76,7 +79,7 @@ def read_published(folder: Path, ledger: Ledger) -> Published:
                 f"{folder} is no report: it has no {name}; name a folder that peftcore report wrote"
             )
     text = read_text(folder / REPORT_NAME)
-    lines = read_text(folder / RECORDS_NAME).split("\n")
+    lines = read_text(folder / RECORDS_NAME, most=MOST_RECORD_BYTES).split("\n")
     records = []
     whole = True
     for number, line in enumerate(lines, start=1):
@@ -93,24 +96,24 @@ def read_published(folder: Path, ledger: Ledger) -> Published:
     )
 
 
-def read_text(path: Path) -> str:
-    """Return the text of one file of a report.
+def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
+    """Return the text of one file of a report, with a mark where it is no UTF-8.
 
     Raises:
-        UsageError: it can't be read, is no text or is larger than any report's.
+        UsageError: it can't be read, or is larger than ``most`` bytes.
     """
-    return read_bytes(path).decode(errors="replace")
+    return read_bytes(path, most=most).decode(errors="replace")
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, *, most: int = MOST_BYTES) -> bytes:
     """Return the bytes of one file of a report; see :func:`read_text`."""
     try:
         with path.open("rb") as stream:
-            content = stream.read(MOST_BYTES + 1)
+            content = stream.read(most + 1)
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror or error}") from None
-    if len(content) > MOST_BYTES:
-        raise UsageError(f"{path} is larger than {MOST_BYTES:,} bytes, which no report's file is")
+    if len(content) > most:
+        raise UsageError(f"{path} is larger than {most:,} bytes, which no report's file is")
     return content
 
 

@@ -69,6 +69,8 @@ COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], float | None]] = {
     "Evaluation time (s)": _raw("eval_seconds"),
     "GPU memory reserved (GB)": _raw("peak_reserved_bytes", 1e-9),
     "GPU memory by the driver (GB)": _raw("peak_process_bytes", 1e-9),
+    "Operations a step": _raw("operations"),
+    "Tensors held (MB)": _raw("tensor_bytes", 1e-6),
 }
 """What each column of the tables of metrics is, read from a record's measurement."""
 
@@ -337,7 +339,8 @@ def _agreement(table: Table, data: Data, ledger: Ledger) -> None:
 def _discordant(text: str, data: Data, ledger: Ledger) -> None:
     """Check the counts of McNemar's test, which stand in the analysis of each method."""
     pattern = re.compile(
-        r"\(([\d,]+) examples are right in (.+?) alone, ([\d,]+) in (.+?) alone: exact McNemar"
+        r"\(([\d,]+) examples are right in (.{1,200}?) alone, "
+        r"([\d,]+) in (.{1,200}?) alone: exact McNemar"
     )
     for number, line in enumerate(text.split("\n"), start=1):
         for found in pattern.finditer(line):

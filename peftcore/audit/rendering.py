@@ -11,7 +11,7 @@ from peftcore.audit.figures import compare_figures
 from peftcore.audit.findings import Ledger, shown
 from peftcore.audit.lines import compare_texts
 from peftcore.audit.reading import Published, read_bytes, read_text
-from peftcore.errors import PeftcoreError
+from peftcore.errors import PeftcoreError, UsageError
 from peftcore.report.engines.render import write_engine_report
 from peftcore.report.figures import FORMATS
 from peftcore.report.flips import FLIPS_NAME
@@ -68,10 +68,13 @@ def _compare_files(folder: Path, again: Path, ledger: Ledger) -> None:
             continue
         if not ledger.that((folder / name).is_file(), name, "this file is missing"):
             continue
-        if path.suffix.removeprefix(".") in FORMATS:
-            compare_figures(name, read_bytes(folder / name), read_bytes(path), ledger)
-        else:
-            compare_texts(name, read_text(folder / name), read_text(path), ledger)
+        try:
+            if path.suffix.removeprefix(".") in FORMATS:
+                compare_figures(name, read_bytes(folder / name), read_bytes(path), ledger)
+            else:
+                compare_texts(name, read_text(folder / name), read_text(path), ledger)
+        except UsageError as error:
+            ledger.that(False, name, shown(str(error)))
     others = [folder / FLIPS_NAME]
     others += [path for ending in FORMATS for path in (folder / FIGURES_NAME).glob(f"*.{ending}")]
     for path in sorted(others):

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from peftcore.__main__ import main
 from peftcore.audit.auditing import audit
+from peftcore.audit.reading import MOST_BYTES
 from peftcore.report.render import write_report
 from peftcore.results.records import Record
 from tests.audit.conftest import named, whole, write_lines
@@ -139,6 +140,14 @@ def test_the_audit_as_json(copied):
     assert [part["checked"] > 0 for part in content["parts"]] == [True] * 3
     assert content["parts"][0]["findings"][0]["where"] == "records.jsonl, line 1"
     assert "not everything follows" in done.stderr
+
+
+def test_a_figure_too_large_to_be_one_is_told_and_the_rest_is_checked(copied):
+    with (copied / "figures" / "overview.png").open("ab") as stream:
+        stream.truncate(MOST_BYTES + 1)
+    (sentence,) = [finding.sentence() for finding in audit(copied).findings]
+    assert sentence.startswith("figures/overview.png: ")
+    assert "larger than" in sentence
 
 
 def test_a_folder_that_is_no_report(tmp_path):

@@ -176,7 +176,7 @@ def test_names_from_elsewhere_can_not_pose_as_lines_of_the_audit(changed, tmp_pa
 
 
 def test_a_huge_file_is_not_read(contents, tmp_path, monkeypatch):
-    monkeypatch.setattr("peftcore.audit.reading.MOST_BYTES", 1000)
+    monkeypatch.setattr("peftcore.audit.reading.MOST_RECORD_BYTES", 1000)
     with pytest.raises(UsageError, match="larger than 1,000 bytes"):
         check(tmp_path, contents)
 

@@ -14,12 +14,13 @@ from scipy import stats
 
 from peftcore.audit import second
 from peftcore.audit.findings import Ledger
-from peftcore.audit.recomputing_comparison import recompute_comparison
+from peftcore.audit.recomputing_comparison import COLUMNS, recompute_comparison
 from peftcore.audit.recomputing_engines import recompute_engines
 from peftcore.audit.recomputing_rates import recompute_rates
 from peftcore.report import rates
 from peftcore.report.canvas import Plot, new_figure
 from peftcore.report.engines import render as engines
+from peftcore.report.metrics import ACCURACY, METRICS
 from peftcore.report.render import compose
 from peftcore.report.summary import summarise
 from peftcore.statistics.variance import Components, components, fit_prior
@@ -38,6 +39,10 @@ def check(records, text=None, recompute=recompute_comparison):
     contents = [record.to_json() for record in records]
     recompute(composed(records) if text is None else text, contents, ledger)
     return [finding.sentence() for finding in ledger.findings], ledger.checked
+
+
+def test_every_column_of_the_tables_of_metrics_is_known():
+    assert set(COLUMNS) == {metric.heading for metric in METRICS} - {ACCURACY.heading}
 
 
 def test_one_seed(study):
