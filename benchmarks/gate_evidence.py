@@ -1,0 +1,310 @@
+"""What the gate catches, and how often it cries wolf: measured on real trials.
+
+::
+
+    python benchmarks/gate_evidence.py run --work evidence
+    python benchmarks/gate_evidence.py report --work evidence --out reports/gate
+
+``run`` makes a copy of the sources for each patch in ``defects/``, and runs the embedded scenario
+with the code as it is and with each defect, on the same seeds; and, with the code as it is, on many
+seeds more. It takes hours and goes on where it stopped. ``report`` puts what the gate looks at of
+each trial in baseline files, and a page beside them that says what the gate makes of them. Without
+``--work`` it makes the page again from the files that are there.
+
+Time is not judged: trials may run beside one another here, as nothing else depends on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from numpy.random import default_rng
+from scipy.stats import binomtest
+
+from peftcore.gate.baseline import write_baseline
+from peftcore.gate.evidence import Evidence
+from peftcore.gate.judging import judge
+from peftcore.gate.metrics import GROUPS, parse_metrics
+from peftcore.gate.sides import read_side
+from peftcore.gate.verdicts import FAILING, Cell, Verdict, Verdicts
+from peftcore.methods import find_method
+from peftcore.report.markdown import escape, table
+from peftcore.results.store import Store
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PATCHES = REPOSITORY / "benchmarks" / "defects"
+UNCHANGED = "unchanged"
+SCENARIO = "embedded"
+
+DEFECT_SEEDS = tuple(range(42, 50))
+POOL_SEEDS = tuple(range(1000, 1120))
+"""Of the code as it is, for runs that are compared with one another; none is a defect's seed."""
+
+COUNTS = (1, 3, 5, 8)
+"""Numbers of seeds at which a defect is looked for."""
+
+SHUFFLES = 50
+"""How often the seeds of unchanged code are dealt at random."""
+
+RUN_SEEDS = 3
+"""Seeds of each side of a comparison of unchanged code."""
+
+METRICS = ",".join(group for group in GROUPS if group != "time")
+WITHOUT_COMMON_SEEDS = ",".join(group for group in GROUPS if group not in ("time", "counts"))
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A change of the sources that makes them worse.
+
+    Attributes:
+        name: of its patch.
+        words: what it does.
+        methods: slugs of those that it is tried on.
+    """
+
+    name: str
+    words: str
+    methods: tuple[str, ...]
+
+
+def defects() -> list[Defect]:
+    """Return the defects that there are patches of; a first line says what each does."""
+    found = []
+    for path in sorted(PATCHES.glob("*.patch")):
+        words, methods, *_ = path.read_text(encoding="utf-8").splitlines()
+        slugs = tuple(methods.removeprefix("Methods: ").split(", "))
+        found.append(Defect(path.stem, words, slugs))
+    return found
+
+
+# Running
+
+
+def trials(pool: Sequence[int]) -> Iterator[tuple[str, str, int]]:
+    """Yield code, method and seed of each trial, those that tell most at the least cost first."""
+    tried = list(dict.fromkeys(method for defect in defects() for method in defect.methods))
+    for method in tried:
+        for name in [UNCHANGED, *(d.name for d in defects() if method in d.methods)]:
+            yield from ((name, method, seed) for seed in DEFECT_SEEDS)
+    for seed in pool:
+        yield from ((UNCHANGED, method, seed) for method in METHODS_OF_A_RUN)
+
+
+METHODS_OF_A_RUN = ("full", "lora", "qlora", "ia3", "bow", "head")
+
+
+def sources(name: str, work: Path) -> Path:
+    """Return the folder of the sources with a defect, made if need be."""
+    folder = work / "sources" / name
+    if not folder.is_dir():
+        scratch = folder.with_suffix(".new")
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.copytree(
+            REPOSITORY / "peftcore",
+            scratch / "peftcore",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+        if name != UNCHANGED:
+            patch = ["patch", "--strip=1", "--fuzz=0", f"--input={PATCHES / name}.patch"]
+            subprocess.run(patch, cwd=scratch, check=True, stdout=sys.stderr)
+        scratch.rename(folder)
+    return folder
+
+
+def run(work: Path, pool: Sequence[int]) -> None:
+    """Run what is missing."""
+    for name, method, seed in trials(pool):
+        folder = sources(name, work.resolve())
+        command = [sys.executable, "-P", "-m", "peftcore", "run", "--scenario", SCENARIO]
+        command += ["--method", method, "--seed", str(seed)]
+        command += ["--store", str(work.resolve() / "stores" / name)]
+        environment = {**os.environ, "PYTHONPATH": str(folder)}
+        # A trial that fails is a result like any other.
+        subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=False)
+
+
+def collect(work: Path, out: Path) -> None:
+    """Put what the gate looks at of each trial in baseline files."""
+    for name in [UNCHANGED, *(defect.name for defect in defects())]:
+        with Store(work / "stores" / name, create=False) as store:
+            write_baseline(out / f"{name}.json", store.records(SCENARIO))
+
+
+# Judging
+
+
+def judged(before: Sequence[Evidence], after: Sequence[Evidence], metrics: str) -> Verdicts:
+    """Return the verdicts on one side against the other."""
+    return judge(before, after, metrics=parse_metrics(metrics, where="metrics"))
+
+
+def of_seeds(
+    side: Sequence[Evidence], seeds: Sequence[int], methods: Sequence[str] = ()
+) -> list[Evidence]:
+    """Return the trials with these seeds, of these methods or of all."""
+    return [e for e in side if e.seed in seeds and (not methods or e.method in methods)]
+
+
+def caught(sides: Mapping[str, Sequence[Evidence]]) -> str:
+    """Return the table of what the gate says of each defect, by the number of seeds."""
+    rows = []
+    for defect in defects():
+        for method in defect.methods:
+            row = [escape(defect.words), find_method(method).name]
+            for count in COUNTS:
+                seeds = DEFECT_SEEDS[:count]
+                before, after = (
+                    of_seeds(sides[name], seeds, [method]) for name in (UNCHANGED, defect.name)
+                )
+                row.append(_told(judged(before, after, METRICS)))
+            rows.append(row)
+    headings = ["Defect", "Method", *(f"{n} seed{'s' * (n > 1)}" for n in COUNTS)]
+    return table(headings, rows, text_columns=len(headings))
+
+
+def _told(verdicts: Verdicts) -> str:
+    """Return the verdict, and which numbers led to it."""
+    cells = [cell for cell in verdicts.cells if cell.verdict is verdicts.verdict]
+    if verdicts.verdict is Verdict.INVALID:
+        return f"**INVALID**: {escape(cells[0].words)}"
+    better = _labels(verdicts.better)
+    seen = f"; better: {better}" if better else ""
+    if verdicts.verdict in FAILING:
+        return f"**{verdicts.verdict}**: {_labels(cells)}{seen}"
+    return f"{verdicts.verdict}{seen}"
+
+
+def _labels(cells: Sequence[Cell]) -> str:
+    return ", ".join(dict.fromkeys(cell.metric.label.lower() for cell in cells))
+
+
+@dataclass(frozen=True)
+class Alarms:
+    """What the gate said of runs of unchanged code.
+
+    Attributes:
+        runs: how many there were.
+        verdicts: how many runs had each verdict.
+        alarmed: how many had any REGRESSION.
+        labels: of the metrics that were said to be worse, and how often.
+    """
+
+    runs: int
+    verdicts: Mapping[Verdict, int]
+    alarmed: int
+    labels: Mapping[str, int]
+
+
+def whole_seeds(side: Sequence[Evidence]) -> list[int]:
+    """Return the seeds of the pool that all methods have."""
+    return [seed for seed in POOL_SEEDS if len(of_seeds(side, [seed])) == len(METHODS_OF_A_RUN)]
+
+
+def alarms(side: Sequence[Evidence], seeds: Sequence[int]) -> Alarms:
+    """Return what the gate says of these seeds, cut into runs that share none with one another."""
+    size = 2 * RUN_SEEDS
+    blocks = [seeds[n : n + size] for n in range(0, len(seeds) - size + 1, size)]
+    verdicts: Counter[Verdict] = Counter()
+    labels: Counter[str] = Counter()
+    alarmed = 0
+    for block in blocks:
+        before, after = (of_seeds(side, part) for part in (block[:RUN_SEEDS], block[RUN_SEEDS:]))
+        found = judged(before, after, WITHOUT_COMMON_SEEDS)
+        worse = [cell for cell in found.cells if cell.verdict is Verdict.REGRESSION]
+        verdicts[found.verdict] += 1
+        labels.update(f"{cell.method}: {cell.metric.label.lower()}" for cell in worse)
+        alarmed += bool(worse)
+    return Alarms(len(blocks), verdicts, alarmed, labels)
+
+
+def false_alarms(side: Sequence[Evidence]) -> str:
+    """Return what the gate makes of unchanged code, in words."""
+    seeds = whole_seeds(side)
+    apart = alarms(side, seeds)
+    drawn = [alarms(side, default_rng(n).permutation(seeds).tolist()) for n in range(SHUFFLES)]
+    runs, alarmed = (sum(getattr(one, name) for one in drawn) for name in ("runs", "alarmed"))
+    verdicts = sum((Counter(one.verdicts) for one in drawn), Counter())
+    labels = sum((Counter(one.labels) for one in drawn), Counter())
+    interval = binomtest(apart.alarmed, apart.runs).proportion_ci(method="exact")
+    said = ", ".join(f"{verdict} {count}" for verdict, count in verdicts.most_common())
+    which = "; ".join(f"{escape(label)} {count}" for label, count in labels.most_common())
+    return "\n\n".join(
+        [
+            f"{len(seeds)} seeds of all {len(METHODS_OF_A_RUN)} rows make {apart.runs} runs of "
+            f"{RUN_SEEDS} against {RUN_SEEDS} seeds, no seed in two runs. **{apart.alarmed} of "
+            f"{apart.runs}** had a REGRESSION (95% interval {interval.low:.1%} to "
+            f"{interval.high:.1%}; 1% is asked for).",
+            f"Dealt {SHUFFLES} times more at random, the same seeds make {runs} runs, which are not "
+            f"independent of one another: {alarmed} had a REGRESSION, {alarmed / runs:.1%}"
+            f"{f' ({which})' if which else ''}. Their verdicts: {said}.",
+        ]
+    )
+
+
+# The page
+
+
+def page(folder: Path) -> str:
+    """Return the page on the baseline files of a folder, as Markdown."""
+    names = [UNCHANGED, *(defect.name for defect in defects())]
+    sides = {name: read_side(folder / f"{name}.json", scenario=SCENARIO) for name in names}
+    files = ", ".join(f"[{name}.json]({name}.json)" for name in names)
+    return (
+        "\n\n".join(
+            [
+                "# What the gate catches, and how often it cries wolf",
+                f"Real trials of the scenario {SCENARIO}: the code as it is, and with one defect at a "
+                "time, a patch in `benchmarks/defects/`. The gate is told nothing of it. Time is not "
+                "judged, as trials ran beside other work.",
+                "## Defects",
+                "Both sides on the same seeds, from 42 on. What the gate says, and by which numbers:",
+                caught(sides),
+                "## Nothing changed",
+                false_alarms(sides[UNCHANGED]),
+                f"Every verdict follows from {files}, and comes again from "
+                "`python benchmarks/gate_evidence.py report`.",
+            ]
+        )
+        + "\n"
+    )
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return what the command line asks for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("task", choices=["run", "report"])
+    parser.add_argument("--work", type=Path, help="folder of sources and stores")
+    parser.add_argument(
+        "--out", type=Path, default=REPOSITORY / "reports" / "gate", help="folder of the page"
+    )
+    parser.add_argument(
+        "--pool", type=int, default=len(POOL_SEEDS), help="seeds of unchanged code to run"
+    )
+    asked = parser.parse_args(arguments)
+    if asked.task == "run" and asked.work is None:
+        parser.error("run needs --work: the folder where sources and stores are to be")
+    return asked
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line asks for."""
+    asked = parse(arguments)
+    if asked.task == "run":
+        run(asked.work, POOL_SEEDS[: asked.pool])
+        return
+    if asked.work is not None:
+        collect(asked.work, asked.out)
+    (asked.out / "report.md").write_text(page(asked.out), encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()
