@@ -40,7 +40,7 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _Digits = Annotated[str, Field(pattern=r"^[0-9a-z]*$")]
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=0)]
-_Seconds = Annotated[float, Field(ge=0)]
+_NotNegative = Annotated[float, Field(ge=0)]
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][\w.-]*$", max_length=200)]
 
@@ -50,9 +50,10 @@ class Numbers:
     """What is kept of a measurement; the names are those of a record's."""
 
     accuracy: _Share | None
-    train_seconds: _Seconds | None
-    train_cpu_seconds: _Seconds | None
-    step_seconds: _Seconds | None
+    train_loss: _NotNegative | None
+    train_seconds: _NotNegative | None
+    train_cpu_seconds: _NotNegative | None
+    step_seconds: _NotNegative | None
     peak_bytes: _Count | None
     peak_reserved_bytes: _Count | None
     total_parameters: _Count | None

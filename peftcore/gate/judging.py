@@ -23,7 +23,7 @@ from peftcore.gate.metrics import GATED
 from peftcore.gate.testing import Case, judge_cases, smallest_spread
 from peftcore.gate.verdicts import ALL_METHODS, Cell, Look, Verdict, Verdicts
 from peftcore.methods import find_method
-from peftcore.report.metrics import ACCURACY, Metric
+from peftcore.report.metrics import ACCURACY, TRAIN_LOSS, Metric
 from peftcore.results.records import Record
 from peftcore.scenarios import find_scenario
 
@@ -120,10 +120,12 @@ def _judge(
             # An epoch more costs more, and makes no parameter.
             "fixed": bool(_changed(before, after, method_hyperparameters)),
             "cost": bool(_changed(before, after)),
+            # Another recipe is meant to train to another loss; accuracy says what it is good for.
+            TRAIN_LOSS.key: bool(_changed(before, after)),
         }
         for metric in _applying(metrics, before, after, whatever=bool(found)):
             values = _values(metric, before), _values(metric, after)
-            told_alone = metric.counted is not None and changed[metric.counted]
+            told_alone = changed.get(metric.counted or metric.key, False)
             reasons = found or [
                 *([] if told_alone else comparable.obstacles(metric, before, after)),
                 *_gaps(metric, before, values[0], "the baseline"),
@@ -131,7 +133,7 @@ def _judge(
             ]
             if reasons:
                 cells.append(_invalid(slug, metric, values, reasons))
-            elif metric.counted:
+            elif metric.counted or told_alone:
                 cells.append(judge_count(slug, metric, *values, changed=told_alone))
             else:
                 examples = after[0].measured.evaluated_examples
@@ -217,8 +219,8 @@ def _before_tests(
     after: Sequence[Evidence],
     values: tuple[Mapping[int, float], Mapping[int, float]],
 ) -> Cell | None:
-    """Return the verdict on accuracy that needs no test: FLOOR or PASS (identical)."""
-    if metric is not ACCURACY:
+    """Return the verdict on what was learned that needs no test: FLOOR or PASS (identical)."""
+    if metric not in (ACCURACY, TRAIN_LOSS):
         return None
     cell = Cell(
         method=slug,
@@ -229,7 +231,7 @@ def _before_tests(
         seeds=(len(before), len(after)),
     )
     under = [words for one in after if (words := _under_floor(one.record))]
-    if under:
+    if under and metric is ACCURACY:
         return replace(cell, words="; ".join(under))
     known = {one.seed: one for one in before}
     if all(one.seed in known and one.same_result(known[one.seed]) for one in after):

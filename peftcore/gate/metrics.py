@@ -14,6 +14,7 @@ from peftcore.report.metrics import (
     METRICS,
     OPERATIONS,
     TENSOR_BYTES,
+    TRAIN_LOSS,
     TRAIN_TIME,
     Metric,
 )
@@ -22,6 +23,7 @@ GATED: tuple[Metric, ...] = tuple(m for m in METRICS if m.margin is not None or 
 
 GROUPS: dict[str, tuple[Metric, ...]] = {
     "accuracy": (ACCURACY,),
+    "loss": (TRAIN_LOSS,),
     "time": (TRAIN_TIME,),
     "memory": (GPU_MEMORY, HOST_MEMORY),
     "counts": tuple(metric for metric in GATED if metric.counted),

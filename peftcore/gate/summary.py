@@ -187,7 +187,7 @@ def _figures(cell: Cell) -> list[str]:
         if cell.before is not None and cell.after is not None and cell.verdict is not None:
             change = _change(cell)
         return [before, after, change if cell.verdict is not Verdict.INVALID else MISSING, MISSING]
-    unit = " points" if tested.unit == "points" else "%"
+    unit = "%" if tested.unit == "%" else f" {tested.unit}"
     low, high = (signed(end, 2) for end in tested.interval)
     return [before, after, f"{signed(tested.change, 2)}{unit}", f"[{low}, {high}]"]
 

@@ -35,6 +35,7 @@ WRONG_PASSES = 0.05
 
 _SHOWN_CONFIDENCE = 1 - 2 * WRONG_PASSES
 _LEAST_LOG = 0.001
+_LEAST_OF_MARGIN = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,8 @@ def smallest_spread(metric: Metric, examples: int | None) -> float:
     """
     if metric.difference == "percent":
         return _LEAST_LOG
+    if metric.difference == "units":
+        return _LEAST_OF_MARGIN * (metric.margin or 0.0)
     return 100 / examples if examples else 0.01
 
 
@@ -169,7 +172,7 @@ def _cell(
     tested = Tested(
         change=_stated(case, loss.estimate),
         interval=_ordered(*(_stated(case, end) for end in loss.interval(_SHOWN_CONFIDENCE))),
-        unit="points" if metric.difference == "points" else "%",
+        unit={"points": "points", "percent": "%"}.get(metric.difference or "", metric.unit),
         p_worse=p_values[0],
         p_better=p_values[1],
         bound=abs(_stated(case, bound)) * (1 if bound > 0 else -1),

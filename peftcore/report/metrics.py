@@ -49,7 +49,7 @@ class Metric:
     value: Callable[[Record], float | None]
     key_metric: bool = False
     machine_use: bool = False
-    difference: Literal["points", "percent"] | None = None
+    difference: Literal["points", "percent", "units"] | None = None
     margin: float | None = None
     drift: float = 0.0
     counted: Literal["cost", "fixed"] | None = None
@@ -86,6 +86,10 @@ def _field(name: str, *, times: float = 1.0) -> Callable[[Record], float | None]
 
 def _accuracy(record: Record) -> float | None:
     return _field("accuracy", times=100)(record) if record.pretrained else None
+
+
+def _train_loss(record: Record) -> float | None:
+    return _field("train_loss")(record) if record.pretrained else None
 
 
 def _trainable_share(record: Record) -> float | None:
@@ -126,6 +130,16 @@ ACCURACY = Metric(
     key_metric=True,
     difference="points",
     margin=MARGIN_POINTS,
+)
+TRAIN_LOSS = Metric(
+    key="train_loss",
+    label="Training loss",
+    unit="nats",
+    better="lower",
+    format=".4f",
+    value=_train_loss,
+    difference="units",
+    margin=0.02,
 )
 TRAINABLE_PARAMETERS = Metric(
     key="trainable_parameters",
@@ -236,6 +250,7 @@ METRICS: tuple[Metric, ...] = (
     GPU_MEMORY,
     HOST_MEMORY,
     FILE_SIZE,
+    TRAIN_LOSS,
     Metric(
         key="total_parameters",
         label="Parameters",

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from peftcore.errors import StoreError, UsageError
@@ -72,6 +73,7 @@ class Measurement:
         adapter_parameters: those that the method added to the backbone.
         adapter_file_bytes: size on disk of what must be kept besides the backbone.
         losses: ``[step, loss]`` pairs, steps counted from 1.
+        train_loss: their mean over the last epoch, in nats.
         epoch_accuracies: ``[epoch, accuracy]`` pairs on the evaluated examples.
         evaluated_examples: how many examples accuracy is a share of.
         drawn_from: how many examples those were drawn from, which tells their rows
@@ -115,6 +117,7 @@ class Measurement:
     adapter_parameters: int | None = None
     adapter_file_bytes: int | None = None
     losses: list[list[float]] = field(default_factory=list)
+    train_loss: float | None = None
     epoch_accuracies: list[list[float]] = field(default_factory=list)
     evaluated_examples: int | None = None
     drawn_from: int | None = None
@@ -144,7 +147,17 @@ class Measurement:
         values["phases"] = {
             name: PhaseCost.from_json(cost) for name, cost in content.get("phases", {}).items()
         }
-        return cls(**values)
+        measured = cls(**values)
+        if measured.train_loss is None:
+            measured = dataclasses.replace(measured, train_loss=measured.mean_of_last_epoch())
+        return measured
+
+    def mean_of_last_epoch(self) -> float | None:
+        """Return the mean of the last epoch's losses; ``None`` where there were none."""
+        epochs = len(self.epoch_accuracies)
+        if not epochs or len(self.losses) < epochs:
+            return None
+        return fmean(loss for _, loss in self.losses[-(len(self.losses) // epochs) :])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -367,6 +367,45 @@ def test_a_changed_recipe_is_listed() -> None:
     assert verdicts.cell("lora", "trainable_parameters").verdict is Verdict.IDENTICAL
 
 
+def with_loss(records: list[Record], by: float = 0.0) -> list[Record]:
+    """Return the records with training losses about 0.15, two seeds in a hundred apart."""
+    return [
+        with_measured(record, train_loss=0.15 + by + 0.01 * (record.seed % 3)) for record in records
+    ]
+
+
+def test_a_higher_training_loss_is_a_regression_where_accuracy_shows_nothing() -> None:
+    verdicts = judge(with_loss(BASELINE), with_loss(run(of="now"), by=0.1))
+    for method in METHODS:
+        cell = verdicts.cell(method, "train_loss")
+        assert cell.verdict is Verdict.REGRESSION
+        assert cell.tested is not None
+        assert cell.tested.change == pytest.approx(0.1, abs=0.005)
+        assert cell.tested.unit == "nats"
+        assert verdicts.cell(method, "accuracy").verdict is not Verdict.REGRESSION
+
+
+def test_a_lower_training_loss_is_told_as_suspiciously_better() -> None:
+    verdicts = judge(with_loss(BASELINE), with_loss(run(of="now"), by=-0.1))
+    assert {cell.metric.key for cell in verdicts.better} == {"train_loss"}
+    assert verdicts.cell("lora", "train_loss").verdict is Verdict.PASS
+
+
+def test_another_recipe_may_train_to_another_loss() -> None:
+    now = [
+        hyper(record, recipe={"learning_rate": 1e-8}) for record in with_loss(run(of="now"), by=0.5)
+    ]
+    cell = judge(with_loss(BASELINE), now).cell("lora", "train_loss")
+    assert cell.verdict is None
+    assert cell.before is not None
+    assert cell.after == pytest.approx(cell.before + 0.5)
+
+
+def test_an_identical_run_has_identical_losses() -> None:
+    verdicts = judge(with_loss(BASELINE), with_loss(run([42], of="baseline")))
+    assert verdicts.cell("lora", "train_loss").verdict is Verdict.IDENTICAL
+
+
 @pytest.mark.parametrize("key", ["operations", "tensor_bytes", "adapter_file_bytes", "model_flops"])
 def test_a_count_that_grew_by_one_is_a_regression(key: str) -> None:
     def grow(record: Record, by: int) -> Record:
