@@ -7,9 +7,9 @@
 
 ``run`` makes a copy of the sources for each patch in ``defects/``, and runs the embedded scenario
 with the code as it is and with each defect, on the same seeds; and, with the code as it is, on many
-seeds more. It takes hours and goes on where it stopped. ``report`` publishes the trials, and a page beside
-them that says what the gate makes of them. Without ``--work`` it makes the page again from what is
-published.
+seeds more. It takes hours and goes on where it stopped. ``report`` publishes the trials, and a page
+beside them that says what the gate makes of them. Without ``--work`` it makes the page again from
+what is published.
 
 Time is not judged: trials may run beside one another here, as nothing else depends on it.
 """
