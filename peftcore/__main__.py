@@ -109,6 +109,12 @@ def main() -> None:
 )
 @click.option("--engine", default="peftcore", show_default=True, help="peftcore or trainer.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS")
+@click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Training between two checkpoints; default: 60, or as many more as cost under 1%.",
+)
 @click.option("--fresh", is_flag=True, help="Run again what the store already has.")
 @_store_option
 @_json_option
@@ -123,6 +129,7 @@ def run(
     settings: tuple[str, ...],
     engine: str,
     timeout: float | None,
+    checkpoint_seconds: float | None,
     fresh: bool,
     store: Path,
     json_file: str | None,
@@ -146,7 +153,9 @@ def run(
         raise UsageError(f"--method {method} names {len(trials)} methods: run takes one")
     trial = trials[0]
     _mend(store)
-    collector = Collector(store, ProgressDisplay(sys.stderr), timeout, fresh)
+    collector = Collector(
+        store, ProgressDisplay(sys.stderr), timeout, fresh, checkpoint_seconds=checkpoint_seconds
+    )
     record = collector.collect(trial)
     if collector.reused:
         click.echo(f"{trial.id}: reused from {store}", err=True)

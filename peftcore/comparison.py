@@ -68,6 +68,10 @@ class Comparison:
         if timeout is not None and timeout <= 0:
             option = f"{self.selection.prefix}timeout {timeout:g}"
             raise UsageError(f"{option} is not usable: expected seconds above 0")
+        between = self.collector.checkpoint_seconds
+        if between is not None and not between >= 0:
+            option = f"{self.selection.prefix}checkpoint-seconds {between:g}"
+            raise UsageError(f"{option} is not usable: expected seconds, 0 or more")
 
     def methods(self, scenario: str) -> list[Method]:
         """Return the methods to run in a scenario."""

@@ -90,6 +90,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="file of the gate's Markdown (default: gate.md beside the report)",
     )
+    option(
+        "--peft-checkpoint-seconds",
+        metavar="SECONDS",
+        type=float,
+        help="training between two checkpoints of a trial; 0: one after each step (default: 60, "
+        "or as many more as keep their cost under 1%%)",
+    )
 
 
 @dataclass(eq=False)
@@ -204,6 +211,7 @@ class PeftSession:
             session=self.name,
             began=self.began,
             worker=worker,
+            checkpoint_seconds=option("--peft-checkpoint-seconds"),
         )
         return Comparison(selection, names, collector, Path(report) if report else None)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -15,7 +17,7 @@ from peftcore.measuring.memory import MemoryMeter, Peak
 
 
 @dataclass
-class _Tally:
+class Tally:
     """What a phase has taken so far; a phase may be entered several times."""
 
     seconds: float = 0.0
@@ -24,10 +26,27 @@ class _Tally:
     peak_reserved_bytes: int | None = None
 
     def add(self, seconds: float, cpu_seconds: float, peak: Peak) -> None:
+        """Add what one more stretch of the phase took."""
         self.seconds += seconds
         self.cpu_seconds += cpu_seconds
         self.peak_bytes = _larger(self.peak_bytes, peak.used_bytes)
         self.peak_reserved_bytes = _larger(self.peak_reserved_bytes, peak.reserved_bytes)
+
+
+def read_tallies(content: Mapping[str, Mapping[str, Any]]) -> dict[str, Tally]:
+    """Return the tallies that :meth:`Phases.to_json` gave.
+
+    Raises:
+        ValueError: these values are none.
+    """
+    try:
+        tallies = {name: Tally(**tally) for name, tally in content.items()}
+        for tally in tallies.values():
+            float(tally.seconds + tally.cpu_seconds)
+            int((tally.peak_bytes or 0) + (tally.peak_reserved_bytes or 0))
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"phases are not as they are kept: {error}") from None
+    return tallies
 
 
 def _larger(left: int | None, right: int | None) -> int | None:
@@ -57,7 +76,7 @@ class Phases:
     def __init__(self, memory: MemoryMeter, synchronise: Callable[[], None]) -> None:
         self._memory = memory
         self._synchronise = synchronise
-        self._tallies: dict[str, _Tally] = {}
+        self._tallies: dict[str, Tally] = {}
         self._open: list[str] = []
         self._began = (0.0, 0.0)
 
@@ -76,16 +95,26 @@ class Phases:
             if self._open:
                 self._start()
 
-    def __getitem__(self, name: str) -> _Tally:
+    def __getitem__(self, name: str) -> Tally:
         """Return what the phase ``name`` has taken so far."""
         return self._tallies[name]
 
-    def items(self) -> Iterator[tuple[str, _Tally]]:
+    def items(self) -> Iterator[tuple[str, Tally]]:
         """Yield each phase's name and what it took, in the order they first began."""
         yield from self._tallies.items()
 
+    def to_json(self) -> dict[str, dict[str, Any]]:
+        """Return what each phase has taken so far, as JSON values; not of the one that runs."""
+        return {name: dataclasses.asdict(tally) for name, tally in self._tallies.items()}
+
+    def add(self, earlier: Mapping[str, Tally]) -> None:
+        """Add what phases took in an earlier part: times are summed, the larger peak stays."""
+        for name, tally in earlier.items():
+            peak = Peak(tally.peak_bytes, tally.peak_reserved_bytes)
+            self._tallies.setdefault(name, Tally()).add(tally.seconds, tally.cpu_seconds, peak)
+
     def _start(self) -> None:
-        self._tallies.setdefault(self._open[-1], _Tally())
+        self._tallies.setdefault(self._open[-1], Tally())
         self._synchronise()
         self._memory.reset()
         self._began = (time.perf_counter(), time.process_time())

@@ -101,6 +101,13 @@ class WeightWatch:
     def _digests(self) -> Mapping[str, bytes]:
         return {name: _digest(p) for name, p in self._classifier.parameters().items()}
 
+    def digest(self) -> str:
+        """Return the SHA-256 of them all, frozen ones included, in hexadecimal."""
+        whole = hashlib.sha256()
+        for name, digest in sorted(self._before.items()):
+            whole.update(f"{name}\n".encode() + digest)
+        return whole.hexdigest()
+
     def check(self) -> list[Check]:
         """Check that frozen weights are as they were and that trained ones moved.
 

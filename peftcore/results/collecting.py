@@ -19,7 +19,14 @@ from peftcore.running.claims import Claim, claimed, left_behind
 from peftcore.running.leases import gpu_for
 from peftcore.running.neighbours import present
 from peftcore.running.process import ChildReport, run_in_child
+from peftcore.training.checkpoints import Checkpoints
 from peftcore.trials import Outcome, Trial
+
+CAN_GO_ON = {Outcome.CRASHED, Outcome.TIMEOUT, Outcome.CANCELLED, Outcome.OOM}
+"""Outcomes that came from outside, after which another run goes on from the last checkpoint.
+
+One that failed or whose loss became NaN would go the very same way again, and of one that ended
+well nothing is left to do."""
 
 
 class Display(Protocol):
@@ -44,6 +51,8 @@ class Collector:
         session: what tells the processes of this session from those of another.
         began: when the session began, in UTC, ISO 8601, in seconds.
         worker: the name of the worker of pytest-xdist that this process is, if it is one.
+        checkpoint_seconds: of training between two checkpoints; ``None`` for as often as costs
+            little.
         ran: ids of the trials that were run.
         reused: ids of the trials whose records were there when the session began.
     """
@@ -55,6 +64,7 @@ class Collector:
     session: str = field(default_factory=lambda: secrets.token_hex(8))
     began: str = field(default_factory=lambda: _now())
     worker: str | None = None
+    checkpoint_seconds: float | None = None
     ran: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
 
@@ -159,6 +169,10 @@ class Collector:
         return claimed(self.folder, claim, waiting=lambda: self.display.show(trial.label, waiting))
 
     def _run(self, trial: Trial, beside: KeptWeights | None) -> Record:
+        environment = environment_key(describe_environment())
+        checkpoints = Checkpoints.of(self.folder, trial.id, environment, self.checkpoint_seconds)
+        if self.fresh and trial.id not in self.ran:
+            checkpoints.remove()
         self.ran.append(trial.id)
         waiting = {"phase": "waits for a GPU"}
         try:
@@ -172,6 +186,7 @@ class Collector:
                     progress=lambda event: self.display.show(trial.label, event),
                     keep=None if beside is None else beside.of(trial.id),
                     device=device,
+                    checkpoints=checkpoints,
                 )
                 shared = presence.shared
             if report.measurement is not None:
@@ -184,6 +199,8 @@ class Collector:
             raise
         record = _record(trial, report)
         self._commit(record)
+        if record.outcome not in CAN_GO_ON:
+            checkpoints.remove()
         self.display.done(trial.label, record.summary())
         return record
 

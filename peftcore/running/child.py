@@ -14,6 +14,7 @@ from typing import IO, Any
 from peftcore.data.examples import Examples, Sample
 from peftcore.errors import CheckFailed, LossNotFinite
 from peftcore.measuring.environment import sources_sha256
+from peftcore.training.checkpoints import Checkpoints
 from peftcore.trials import Outcome, Trial
 
 _NOTHING: dict[str, Any] = {"measurement": None, "predictions": None, "labels": None}
@@ -38,7 +39,8 @@ def main() -> None:
         os._exit(0)
     sample = Sample(*(Examples(**examples) for examples in job["sample"]))
     keep = None if job["keep"] is None else Path(job["keep"])
-    result = _run(Trial.from_job(job["trial"]), sample, wire, keep)
+    checkpoints = job["checkpoints"] and Checkpoints.from_job(job["checkpoints"])
+    result = _run(Trial.from_job(job["trial"]), sample, wire, keep, checkpoints)
     _tell(wire, {"event": "result", **result})
     wire.close()
     # No teardown of libraries that could hang or crash after the result is out.
@@ -56,7 +58,13 @@ def _tell(wire: IO[str], event: dict[str, Any]) -> None:
     wire.flush()
 
 
-def _run(trial: Trial, sample: Sample, wire: IO[str], keep: Path | None) -> dict[str, Any]:
+def _run(
+    trial: Trial,
+    sample: Sample,
+    wire: IO[str],
+    keep: Path | None,
+    checkpoints: Checkpoints | None,
+) -> dict[str, Any]:
     """Return the result event of ``trial``: its outcome, and its numbers or what went wrong."""
     import torch
 
@@ -74,7 +82,7 @@ def _run(trial: Trial, sample: Sample, wire: IO[str], keep: Path | None) -> dict
             _tell(wire, {"event": "progress", **event})
 
     try:
-        result = run_trial(trial, sample, observe, keep=keep)
+        result = run_trial(trial, sample, observe, keep=keep, checkpoints=checkpoints)
     except CheckFailed as error:
         return {"outcome": Outcome.FAILED, "error": f"check failed: {error}", **_NOTHING}
     except LossNotFinite as error:

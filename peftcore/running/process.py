@@ -28,6 +28,7 @@ from peftcore.data.examples import draw, drawn_from
 from peftcore.data.sources import read_data
 from peftcore.errors import UsageError
 from peftcore.measuring.environment import sources_sha256
+from peftcore.training.checkpoints import Checkpoints
 from peftcore.trials import Outcome, Trial
 
 Progress = Callable[[Mapping[str, Any]], None]
@@ -63,17 +64,22 @@ def run_in_child(
     progress: Progress,
     keep: Path | None = None,
     device: str | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> ChildReport:
     """Run ``trial`` in a new process and return how it ended.
 
+    Should that process die, another goes on from the newest checkpoint, as often as the one before
+    it got further than any had: what kills a trial at one and the same place ends it.
+
     Args:
         trial: what to run.
-        timeout_seconds: the longest it may take, from start to end; ``None`` for as long as it
-            takes.
+        timeout_seconds: the longest it may take, from start to end, all its parts together;
+            ``None`` for as long as it takes.
         progress: called with each progress event, in the calling thread.
         keep: a folder for the weights that are trained, before and after; ``None`` keeps none.
         device: the only GPU that it sees, as ``CUDA_VISIBLE_DEVICES`` has it; ``None`` for those
             that this process sees.
+        checkpoints: where those of the trial are; ``None`` keeps none.
     """
     try:
         corpus = read_data(trial.data, trial.task)
@@ -86,8 +92,34 @@ def run_in_child(
         "sample": [dataclasses.asdict(examples) for examples in sample],
         "sources_sha256": sources_sha256(),
         "keep": None if keep is None else str(keep.resolve()),
+        "checkpoints": None if checkpoints is None else checkpoints.to_job(),
     }
-    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    limit = None
+    if timeout_seconds is not None:
+        earlier = 0.0 if checkpoints is None else checkpoints.seconds_spent()
+        limit = _Limit(timeout_seconds, time.monotonic() + timeout_seconds - earlier)
+    furthest = None if checkpoints is None else checkpoints.newest()
+    while True:
+        report = _run_once(json.dumps(job), limit, progress, device)
+        reached = None if checkpoints is None else checkpoints.newest()
+        if report.outcome is not Outcome.CRASHED or reached is None or reached <= (furthest or 0):
+            return _with_origin(report, drawn_from(corpus, trial.task))
+        furthest = reached
+        progress({"phase": f"going on after step {reached}, the trial's process having died"})
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """The longest a trial may take, and when that is over, by the monotonic clock."""
+
+    seconds: float
+    deadline: float
+
+
+def _run_once(
+    job: str, limit: _Limit | None, progress: Progress, device: str | None
+) -> ChildReport:
+    """Start a process, give it this job and return how it ended."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         child = subprocess.Popen(
             # -P: a file in the working folder must not stand in for a library.
@@ -104,16 +136,16 @@ def run_in_child(
         assert child.stdin is not None
         assert child.stdout is not None
         # A job larger than the pipe waits until the child reads it, and time counts meanwhile.
-        sender = threading.Thread(target=_send, args=(child.stdin, json.dumps(job)), daemon=True)
+        sender = threading.Thread(target=_send, args=(child.stdin, job), daemon=True)
         sender.start()
         try:
-            report = _listen(child.stdout, deadline, progress)
+            report = _listen(child.stdout, None if limit is None else limit.deadline, progress)
             if report is not None:
-                return _with_origin(report, drawn_from(corpus, trial.task))
-            if deadline is not None and time.monotonic() >= deadline:
+                return report
+            if limit is not None and time.monotonic() >= limit.deadline:
                 return ChildReport(
                     outcome=Outcome.TIMEOUT,
-                    error=f"stopped after {timeout_seconds:g} s, the longest a trial may take",
+                    error=f"stopped after {limit.seconds:g} s, the longest a trial may take",
                 )
             return ChildReport(outcome=Outcome.CRASHED, error=_how_it_died(child.wait(), errors))
         finally:

@@ -18,6 +18,7 @@ from peftcore.training.accelerating import Accelerated
 from peftcore.training.evaluating import Evaluator
 from peftcore.training.observing import LossWatch, Observer, StepClock, TrainingLog
 from peftcore.training.recording import CudaGraphs, RecordedSteps, Step
+from peftcore.training.resuming import Keeper, TrainingState
 from peftcore.training.updating import Update
 
 
@@ -30,6 +31,7 @@ def train(
     evaluator: Evaluator,
     phases: Phases,
     observe: Observer,
+    keeper: Keeper,
 ) -> TrainingLog:
     """Train the classifier in place, evaluating after each epoch, and return what happened.
 
@@ -41,6 +43,7 @@ def train(
         evaluator: predicts the test set's labels.
         phases: evaluation is counted apart from training.
         observe: told of progress now and then.
+        keeper: goes on from a checkpoint, if there is one, and writes those that are due.
 
     Raises:
         LossNotFinite: the loss became NaN or infinite.
@@ -51,17 +54,35 @@ def train(
     watch = LossWatch(steps, steps_per_epoch, observe)
     with phases.measure("train"):
         feed = classifier.feed(examples)
-        update = _update(classifier, recipe, steps)
-    for epoch in range(recipe.epochs):
-        order = training_order(len(examples), seed=seed, epoch=epoch)
+        update = Update(classifier, recipe, steps)
+        step = _step(update, classifier, recipe)
+    state = TrainingState(
+        model=classifier.model,
+        device=classifier.device,
+        update=update,
+        watch=watch,
+        log=log,
+        steps_per_epoch=steps_per_epoch,
+        predictions=len(evaluator.feed),
+    )
+    keeper.resume(state)
+    for epoch in range(len(log.epoch_accuracies), recipe.epochs):
+        trained = (len(watch.losses) - epoch * steps_per_epoch) * recipe.batch_size
+        order = training_order(len(examples), seed=seed, epoch=epoch)[trained:]
         with phases.measure("train"):
             classifier.model.train()
             ticks = StepClock(classifier.device)
             for batch in feed.batches(order, recipe.batch_size):
-                watch.saw(update(batch))
+                watch.saw(step(batch))
                 ticks.tick()
+                if keeper.is_due(state):
+                    log.step_seconds += ticks.seconds()
+                    keeper.save(state)
+                    ticks.restart()
             watch.fetch()
             log.step_seconds += ticks.seconds()
+            if keeper.is_due(state, epoch_ends=True):
+                keeper.save(state)
         with phases.measure("evaluate"):
             observe({"phase": "evaluate", "epoch": epoch + 1})
             log.predictions = evaluator.predict(classifier.model, classifier.logits)
@@ -73,9 +94,8 @@ def train(
     return log
 
 
-def _update(classifier: Accelerated, recipe: Recipe, steps: int) -> Step:
+def _step(update: Update, classifier: Accelerated, recipe: Recipe) -> Step:
     """Return what trains on one batch."""
-    update = Update(classifier, recipe, steps)
     if not classifier.on(STEP_GRAPH):
         return update
 

@@ -31,6 +31,7 @@ from peftcore.scenarios import Precision, Recipe
 from peftcore.training.accelerating import Accelerated
 from peftcore.training.evaluating import Evaluator
 from peftcore.training.observing import LossWatch, Observer, StepClock, TrainingLog
+from peftcore.training.resuming import Keeper
 
 
 def train(
@@ -42,8 +43,12 @@ def train(
     evaluator: Evaluator,
     phases: Phases,
     observe: Observer,
+    keeper: Keeper,  # noqa: ARG001 (as the project's loop has it)
 ) -> TrainingLog:
     """Train the classifier in place with Trainer; same parameters and result as the project's loop.
+
+    It keeps no checkpoints, so that a trial that was cut off starts over: Trainer goes on with
+    other weights where a part of its state is missing, and says nothing.
 
     Raises:
         LossNotFinite: the loss became NaN or infinite.

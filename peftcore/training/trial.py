@@ -17,10 +17,11 @@ from peftcore.accelerations import COMPILED_KERNELS, SORTED_EVALUATION
 from peftcore.data.batches import Tokenised, tokenise
 from peftcore.data.examples import Examples, Sample
 from peftcore.measuring.counting import count_operations, weights_sha256
+from peftcore.measuring.environment import sources_sha256
 from peftcore.measuring.flops import ModelFlops, count_flops
 from peftcore.measuring.matmul import matmul_rate
 from peftcore.measuring.memory import ResidentMemory, memory_meter, process_bytes
-from peftcore.measuring.phases import Phases, seconds_since_start
+from peftcore.measuring.phases import Phases
 from peftcore.measuring.weights import BEGUN, TRAINED
 from peftcore.methods import Trains
 from peftcore.models.attach import Classifier, attach, count_parameters
@@ -42,9 +43,11 @@ from peftcore.models.loading import (
 from peftcore.models.saving import load_trained, save_trained, save_weights
 from peftcore.scenarios import Recipe
 from peftcore.training.accelerating import Accelerated, accelerated, autocast, plain
+from peftcore.training.checkpoints import CheckpointFolder, Checkpoints, sole_use
 from peftcore.training.evaluating import Evaluator, probe
 from peftcore.training.kernels.compiling import find_kernels
 from peftcore.training.observing import Observer
+from peftcore.training.resuming import Keeper
 from peftcore.trials import Engine, Trial
 
 WARM_UP_BATCHES = 2
@@ -72,7 +75,12 @@ class TrialResult:
 
 
 def run_trial(
-    trial: Trial, sample: Sample, observe: Observer, *, keep: Path | None = None
+    trial: Trial,
+    sample: Sample,
+    observe: Observer,
+    *,
+    keep: Path | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrialResult:
     """Run ``trial`` and return what came of it.
 
@@ -83,6 +91,8 @@ def run_trial(
         observe: told of each phase as it begins and of progress in training.
         keep: a folder for the weights that are trained, as they were before and after; ``None``
             keeps none.
+        checkpoints: where the engine ``peftcore`` keeps checkpoints and goes on from one; ``None``
+            keeps none.
 
     Raises:
         CheckFailed: the trial did not do what its method says.
@@ -90,7 +100,11 @@ def run_trial(
     """
     if trial.method.trains is Trains.BAG_OF_WORDS:
         return _run_bag_of_words(trial, sample, observe)
-    return _run_classifier(trial, sample, observe, keep)
+    if checkpoints is None or trial.engine is not Engine.PEFTCORE:
+        return _run_classifier(trial, sample, observe, keep, None)
+    with sole_use(checkpoints.folder) as ours:
+        # Another session may be running the very same trial, and writing its checkpoints there.
+        return _run_classifier(trial, sample, observe, keep, checkpoints if ours else None)
 
 
 def pick_device() -> torch.device:
@@ -122,7 +136,11 @@ def _run_bag_of_words(trial: Trial, sample: Sample, observe: Observer) -> TrialR
 
 
 def _run_classifier(
-    trial: Trial, sample: Sample, observe: Observer, keep: Path | None
+    trial: Trial,
+    sample: Sample,
+    observe: Observer,
+    keep: Path | None,
+    checkpoints: Checkpoints | None,
 ) -> TrialResult:
     device = pick_device()
     synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
@@ -173,6 +191,7 @@ def _run_classifier(
         with accelerated(classifier, recipe, device, train) as running:
             with phases.measure("check"):
                 watch = WeightWatch(classifier)
+                keeper = _keeper(checkpoints, trial, watch.digest(), phases)
             observe({"phase": "warm up"})
             with phases.measure("warm up"):
                 warm_up(running, train, recipe)
@@ -189,10 +208,10 @@ def _run_classifier(
                 evaluator=evaluator,
                 phases=phases,
                 observe=observe,
+                keeper=keeper,
             )
             checks.append(dropping.check())
-            apart = sum(phases[name].seconds for name in ("evaluate", "compile", "count"))
-            seconds_to_trained = seconds_since_start() - apart
+            seconds_to_trained = keeper.seconds_to_here()
             driver_bytes = process_bytes(device)
             accelerated_logits = probe(classifier.model, evaluator.feed, running.logits)
             with phases.measure("count"):
@@ -236,7 +255,8 @@ def _run_classifier(
         "adapter_file_bytes": file_bytes,
         "losses": [[step, loss] for step, loss in enumerate(log.losses, start=1)],
         "epoch_accuracies": [[epoch, a] for epoch, a in enumerate(log.epoch_accuracies, start=1)],
-        "checks": checks,
+        "checks": checks + keeper.checks(),
+        "resumed": keeper.resumed,
         "accelerations": running.describe(),
         "weights_sha256": weights_sha256(
             {name: p for name, p in classifier.parameters().items() if p.requires_grad}
@@ -250,6 +270,19 @@ def _run_classifier(
         **_about_the_test_set(sample.test),
     }
     return TrialResult(measurement, log.predictions, list(test.labels))
+
+
+def _keeper(checkpoints: Checkpoints | None, trial: Trial, begin: str, phases: Phases) -> Keeper:
+    """Return what keeps the checkpoints of a trial whose weights have this digest at the start."""
+    if checkpoints is None:
+        return Keeper(None, phases)
+    identity = {
+        "trial": trial.id,
+        "environment": checkpoints.environment,
+        "peftcore": sources_sha256(),
+        "weights at the start": begin,
+    }
+    return Keeper(CheckpointFolder(checkpoints.folder, identity), phases, checkpoints.seconds)
 
 
 def warm_up(classifier: Accelerated, examples: Tokenised, recipe: Recipe) -> None:

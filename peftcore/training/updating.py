@@ -7,6 +7,7 @@ Python's: it can be recorded and played back.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -30,11 +31,11 @@ class LossScale:
 
     def __init__(self, device: torch.device) -> None:
         self.factor = torch.full((), 2.0**16, device=device)
-        self._grown = torch.zeros((), dtype=torch.int32, device=device)
+        self.grown = torch.zeros((), dtype=torch.int32, device=device)
 
     def renew(self, overflow: torch.Tensor) -> None:
         """Choose the next factor; ``overflow`` is 1 if a gradient was not finite, else 0."""
-        torch._amp_update_scale_(self.factor, self._grown, overflow, 2.0, 0.5, 2000)
+        torch._amp_update_scale_(self.factor, self.grown, overflow, 2.0, 0.5, 2000)
 
 
 class Update:
@@ -99,6 +100,9 @@ class Update:
     def _decay(self, overflow: torch.Tensor | None) -> None:
         """Let the rate go down linearly; after an update that was skipped it waits."""
         self._taken += 1 if overflow is None else 1 - overflow
+        self._set_rate()
+
+    def _set_rate(self) -> None:
         left = (1 - self._taken / self._steps).clamp(min=0)
         rate = self._recipe.learning_rate * left
         for group in self._optimiser.param_groups:
@@ -106,6 +110,100 @@ class Update:
                 group["lr"].copy_(rate)
             else:
                 group["lr"] = rate.item()
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return all that the next step depends on but its batch and the model's frozen part.
+
+        By name, live and not copied: trained weights, their copies in 16 bits, the optimiser's
+        states, how many steps count for the rate, and the loss scale.
+        """
+        states = {
+            f"{_STATE}{name}.{part}": state
+            for name, parameter in self._classifier.trained()
+            for part, state in self._optimiser.state.get(parameter, {}).items()
+        }
+        if isinstance(self._optimiser, CompiledAdamW):
+            states[_UPDATES] = torch.tensor(self._optimiser.steps)
+        return {**self._places(), **states}
+
+    def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Put back what :meth:`tensors` gave; to be called before the first step.
+
+        Tensors that are there keep their place in memory, in which a recorded step would look.
+
+        Raises:
+            ValueError: something is missing, of another shape or number format, or unknown;
+                nothing was changed.
+        """
+        places = self._places()
+        for name, place in places.items():
+            require_like(place, tensors.get(name), name)
+        known = set(places)
+        states: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
+        for name, parameter in self._classifier.trained():
+            parts = {f"{_STATE}{name}.{part}": part for part in self._likes(parameter)}
+            # AdamW moves nothing of which it keeps no state.
+            moved = not torch.equal(parameter.detach().cpu(), tensors[f"{_WEIGHT}{name}"])
+            if not moved and tensors.keys().isdisjoint(parts):
+                continue
+            for key, part in parts.items():
+                require_like(self._likes(parameter)[part], tensors.get(key), key)
+            known |= parts.keys()
+            states[parameter] = {
+                part: tensors[key].to(parameter.device, copy=True) for key, part in parts.items()
+            }
+        if isinstance(self._optimiser, CompiledAdamW):
+            require_like(torch.tensor(0), tensors.get(_UPDATES), _UPDATES)
+            known.add(_UPDATES)
+        unknown = sorted(tensors.keys() - known)
+        if unknown:
+            raise ValueError(f"{unknown[0]} is not known to this trial")
+        for name, place in places.items():
+            place.copy_(tensors[name])
+        self._optimiser.state.update(states)
+        if isinstance(self._optimiser, CompiledAdamW):
+            self._optimiser.steps = int(tensors[_UPDATES])
+        self._set_rate()
+
+    def _places(self) -> dict[str, torch.Tensor]:
+        """Return, by name, the tensors that are there from before the first step."""
+        copies = self._classifier.stand_ins.copies
+        places = {f"{_WEIGHT}{name}": p.detach() for name, p in self._classifier.trained()}
+        for name, parameter in self._classifier.model.named_parameters():
+            if id(parameter) in copies:
+                places[f"copy.{name}"] = copies[id(parameter)].detach()
+        places["taken"] = self._taken
+        if self._scale is not None:
+            places |= {"scale.factor": self._scale.factor, "scale.grown": self._scale.grown}
+        return places
+
+    def _likes(self, parameter: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return what the optimiser keeps of a parameter, each with a tensor of its kind."""
+        if isinstance(self._optimiser, CompiledAdamW):
+            return dict.fromkeys(("mean", "square"), parameter)
+        # torch's fused kernel counts a parameter's updates in 32 bits.
+        count = torch.empty((), dtype=torch.float32)
+        return {"step": count, "exp_avg": parameter, "exp_avg_sq": parameter}
+
+
+_WEIGHT = "weight."
+_STATE = "optimiser."
+_UPDATES = "optimiser's updates"
+
+
+def require_like(like: torch.Tensor, found: torch.Tensor | None, name: str) -> None:
+    """Check that a tensor is there, in the shape and the number format of another.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if found is None:
+        raise ValueError(f"{name} is missing")
+    if (found.shape, found.dtype) != (like.shape, like.dtype):
+        raise ValueError(
+            f"{name} is {found.dtype} of shape {tuple(found.shape)}, not {like.dtype} of shape "
+            f"{tuple(like.shape)}"
+        )
 
 
 def _optimiser(classifier: Accelerated, recipe: Recipe) -> torch.optim.Optimizer:

@@ -25,6 +25,7 @@ class AdamW(torch.optim.Optimizer):
 
     Attributes:
         grad_scale: what gradients are divided by on the way, as for torch's own fused AdamW.
+        steps: how many updates there were.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class AdamW(torch.optim.Optimizer):
         self.grad_scale: torch.Tensor | None = None
         self._copies = copies
         self._library = library
-        self._steps = 0
+        self.steps = 0
 
     def gradients(self) -> list[torch.Tensor]:
         """Return all gradients that there are."""
@@ -67,7 +68,7 @@ class AdamW(torch.optim.Optimizer):
         """Update each weight that has a gradient, and its copy."""
         if closure is not None:
             raise ValueError("this AdamW takes no closure")
-        self._steps += 1
+        self.steps += 1
         excess = 1.0 if self.grad_scale is None else self.grad_scale.item()
         for group in self.param_groups:
             first, second = group["betas"]
@@ -75,8 +76,8 @@ class AdamW(torch.optim.Optimizer):
                 1 - group["lr"] * group["weight_decay"],
                 1 - first,
                 1 - second,
-                group["lr"] / (1 - first**self._steps),
-                math.sqrt(1 - second**self._steps),
+                group["lr"] / (1 - first**self.steps),
+                math.sqrt(1 - second**self.steps),
                 1e-8,
                 excess,
             )
