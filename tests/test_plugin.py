@@ -33,6 +33,7 @@ OPTIONS = (
     *("--peft-fresh", "--peft-require-gpu", "--peft-timeout"),
     *("--peft-baseline", "--peft-gate", "--peft-seeds-max"),
     *("--peft-gate-metrics", "--peft-gate-summary"),
+    "--peft-checkpoint-seconds",
 )
 
 USAGE_ERROR = 4
@@ -113,6 +114,7 @@ def test_every_option_is_there_and_explained(session: Session) -> None:
         (("--peft-engine", "trainr"), ("'trainr'", "--peft-engine", "did you mean 'trainer'?")),
         (("--peft-timeout", "0"), ("--peft-timeout 0", "above 0")),
         (("--peft-timeout", "-5"), ("--peft-timeout -5", "above 0")),
+        (("--peft-checkpoint-seconds", "-1"), ("--peft-checkpoint-seconds -1", "0 or more")),
     ],
 )
 def test_what_can_not_be_meant_is_refused_in_one_sentence(

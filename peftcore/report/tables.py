@@ -85,6 +85,13 @@ def key_metrics_notes(summary: Summary) -> list[str]:
             f"that they say little: {listing}."
         )
     notes.append(_memory_note(summary))
+    resumed = sum(bool(r.measurement and r.measurement.resumed) for r in summary.records)
+    if resumed:
+        trials = "1 trial" if resumed == 1 else f"{resumed} trials"
+        notes.append(
+            f"{trials} went on from a checkpoint (resumed): times are sums of parts, peak memory "
+            "is the largest of them."
+        )
     notes.append("MB and GB are decimal.")
     return notes
 

@@ -26,10 +26,11 @@ _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["peftcore.training.trial", "peftcore.training.loop"])
 
 
-def _run(trial: Trial, checkpoints: Checkpoints | None, told: str, result: str) -> None:
+def _run(job: dict[str, Any], checkpoints: Checkpoints | None, told: str, result: str) -> None:
     from peftcore.training.trial import quiet_libraries, run_trial
 
     quiet_libraries()
+    trial = Trial.from_job(job)
 
     def tell(event: dict[str, Any]) -> None:
         with Path(told).open("a", encoding="utf-8") as stream:
@@ -91,7 +92,9 @@ def start(tmp_path: Path) -> Start:
         nonlocal count
         count += 1
         told, result = tmp_path / f"told-{count}", tmp_path / f"result-{count}"
-        process = _SERVER.Process(target=_run, args=(trial, checkpoints, str(told), str(result)))
+        process = _SERVER.Process(
+            target=_run, args=(trial.to_job(), checkpoints, str(told), str(result))
+        )
         process.start()
         return Running(process, told, result)
 

@@ -91,6 +91,12 @@ def test_random_weights_show_no_accuracy_anywhere(record):
     assert tables.differences_from_references(summary) is None
 
 
+def test_that_trials_were_resumed_is_said(record):
+    resumed = summarise([record("full", resumed=2), record("lora")])
+    assert "1 trial went on from a checkpoint" in " ".join(tables.key_metrics_notes(resumed))
+    assert "checkpoint" not in " ".join(tables.key_metrics_notes(summarise([record("full")])))
+
+
 def test_on_a_cpu_memory_is_the_processs(record):
     summary = summarise([record("full", gpu=False), record("bow", gpu=False)])
     assert cells(tables.key_metrics(summary), "Full")["Peak memory (GB)"] == "2.639"

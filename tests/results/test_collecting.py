@@ -42,7 +42,10 @@ class Child:
         self.raises: BaseException | None = None
         self.timeout_seconds: float | None = None
 
-    def __call__(self, trial, *, timeout_seconds, progress, keep=None, device=None):
+    def __call__(
+        self, trial, *, timeout_seconds, progress, keep=None, device=None, checkpoints=None
+    ):
+        self.checkpoints = checkpoints
         self.ran.append(trial.id)
         self.keep = keep
         self.timeout_seconds = timeout_seconds
