@@ -10,6 +10,7 @@
 | checkpoint altered, cut off, of another trial, or without a part | `test_checkpoints.py` |
 | SIGKILL of the trial within a session, and of pytest itself | `test_killed_session.py` |
 | many SIGKILLs of either at random moments | `kill_loop.py`, small in `test_killed_session.py` |
-| a trial that hangs or talks on, an allocation that fails, NaN loss | `running/test_process` |
+| out of memory | `test_memory.py` |
+| a trial that hangs or talks on; NaN loss | `running/test_process` |
 | a number in a record that is not finite | `results/test_store`, `results/test_records` |
 """
