@@ -139,6 +139,12 @@ class Measurement:
     shared: bool | None = None
     resumed: int = 0
 
+    def __post_init__(self) -> None:
+        epochs = len(self.epoch_accuracies)
+        if self.train_loss is None and 0 < epochs <= len(self.losses):
+            last = self.losses[-(len(self.losses) // epochs) :]
+            object.__setattr__(self, "train_loss", fmean(loss for _, loss in last))
+
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Measurement:
         """Return the measurement that this JSON object holds; keys it does not know are left."""
@@ -147,17 +153,7 @@ class Measurement:
         values["phases"] = {
             name: PhaseCost.from_json(cost) for name, cost in content.get("phases", {}).items()
         }
-        measured = cls(**values)
-        if measured.train_loss is None:
-            measured = dataclasses.replace(measured, train_loss=measured.mean_of_last_epoch())
-        return measured
-
-    def mean_of_last_epoch(self) -> float | None:
-        """Return the mean of the last epoch's losses; ``None`` where there were none."""
-        epochs = len(self.epoch_accuracies)
-        if not epochs or len(self.losses) < epochs:
-            return None
-        return fmean(loss for _, loss in self.losses[-(len(self.losses) // epochs) :])
+        return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
