@@ -89,6 +89,7 @@ def test_a_killed_workers_other_seeds_are_run_and_its_trial_is_crashed(
     assert "without a record" not in output
     assert sorted(path.name for path in (folder / ".peftcore").iterdir()) == [
         "progress",
+        "store.lock",
         "store.sqlite3",
     ]
     # The next session runs what is missing, and nothing else.
