@@ -230,9 +230,9 @@ def _yardstick(flips: Sequence[MethodFlips]) -> str:
     """Return what the counts are to be measured by."""
     if all(one.beyond_seeds is None for one in flips):
         return (
-            f"There is one seed, and {ONE_SEED}: another seed of the same method would flip "
-            "examples too, and how many can't be told, so that no flip is known to be the "
-            "method's."
+            f"Each method has one seed in common with Full, and {ONE_SEED}: another seed of the "
+            "same method would flip examples too, and how many can't be told, so that no flip is "
+            "known to be the method's."
         )
     own = [
         f"{_signed_one(one.beyond_seeds)} of {one.other_seed:,.1f} with {escape(one.method.name)}"
