@@ -205,6 +205,14 @@ def _check_training(one: PublishedRecord, measured: Mapping[str, Any], ledger: L
                 published=f"train_seconds {whole}",
                 follows=f"at least {least}",
             )
+    if losses and epochs and measured.get("train_loss") is not None:
+        last = [loss for _, loss in losses[-(len(losses) // len(epochs)) :]]
+        ledger.equal(
+            where,
+            "measurement.train_loss is not the mean of the last epoch's losses",
+            measured["train_loss"],
+            math.fsum(last) / len(last),
+        )
     tokens = measured.get("train_tokens")
     if tokens is not None and recipe and task:
         texts = recipe["epochs"] * task["train_examples"]

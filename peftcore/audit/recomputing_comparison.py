@@ -16,6 +16,9 @@ from peftcore.audit.tables import Cells, Table, columns_of, numbers_in, plain_na
 from peftcore.methods import METHODS
 from peftcore.report.render import REPORT_NAME
 
+LOSS = "Training loss (nats)"
+"""The column whose differences are neither percents nor points of accuracy."""
+
 MARGIN_POINTS = 0.5
 """Of equivalence, as docs/statistics.md states it."""
 
@@ -49,6 +52,14 @@ def _peak(on_gpu: bool) -> Callable[[Mapping[str, Any]], float | None]:
     return read
 
 
+def _loss(measured: Mapping[str, Any]) -> float | None:
+    """Return the mean loss of the last epoch, all of which have the same number of steps."""
+    losses, epochs = measured.get("losses") or [], len(measured.get("epoch_accuracies") or [])
+    if not epochs or len(losses) < epochs:
+        return None
+    return float(np.mean([loss for _, loss in losses][-(len(losses) // epochs) :]))
+
+
 COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], float | None]] = {
     "Trainable parameters": _raw("trainable_parameters"),
     "Trainable share (%)": _share,
@@ -60,6 +71,7 @@ COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], float | None]] = {
     "Parameters": _raw("total_parameters"),
     "Head parameters": _raw("head_parameters"),
     "Adapter parameters": _raw("adapter_parameters"),
+    LOSS: _loss,
     "Train CPU time (s)": _raw("train_cpu_seconds"),
     "Training speed (tokens/s)": _speed,
     "Model FLOPs (TFLOP)": _raw("model_flops", 1e-12),
@@ -251,11 +263,15 @@ def _less_full(table: Table, data: Data, ledger: Ledger) -> None:
                 cells.numbers(line, row, column, data.difference(slug, "full") if shared else [])
             elif head == "Told apart from Full?" and data.shared(slug, "full"):
                 _told_apart(cells, line, row, column, data.adjusted[frozenset((slug, "full"))])
-            elif head in units:
+            elif head in units or head == LOSS:
+                read = COLUMNS[LOSS] if head == LOSS else units[head]
                 ours, theirs = (
-                    [v for one in side if (v := units[head](one)) is not None]
-                    for side in (own, full)
+                    [v for one in side if (v := read(one)) is not None] for side in (own, full)
                 )
+                if head == LOSS:
+                    both = [float(np.mean(ours) - np.mean(theirs))] if ours and theirs else []
+                    cells.numbers(line, row, column, both)
+                    continue
                 ratio = np.mean(ours) / np.mean(theirs) if ours and theirs else None
                 follows = [] if ratio is None else [float(100 * (ratio - 1))]
                 cells.numbers(line, row, column, follows)

@@ -198,6 +198,10 @@ def differences_from_full(summary: Summary) -> str | None:
             headings += [f"{metric.label} (points)", "Told apart from Full?"]
             for row, other in zip(rows, others, strict=True):
                 row += paired_cells(summary.paired(other, full))
+        elif metric.difference == "units":
+            headings.append(metric.heading)
+            for row, other in zip(rows, others, strict=True):
+                row.append(_difference(other.mean(metric), full.mean(metric)))
         else:
             headings.append(metric.label)
             for row, other in zip(rows, others, strict=True):
@@ -241,6 +245,10 @@ def _percent(value: float | None, base: float | None) -> str:
         return MISSING
     percent = 100 * (value / base - 1)
     return f"{signed(percent, 2 if percent < -99 else 0)}%"
+
+
+def _difference(value: float | None, base: float | None) -> str:
+    return MISSING if value is None or base is None else signed(value - base, 4)
 
 
 def failed_trials(summary: Summary) -> str | None:

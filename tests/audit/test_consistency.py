@@ -47,6 +47,7 @@ def test_keys_that_old_records_lack_are_no_error(contents, tmp_path):
         (("measurement", "epoch_accuracies"), [[1, 0.5], [2, 0.6]], "epoch accuracies"),
         (("measurement", "epoch_accuracies", 2, 1), 0.5, "not that after the last epoch"),
         (("measurement", "losses"), [[1, 0.7]], "losses are not one a step"),
+        (("measurement", "train_loss"), 0.001, "not the mean of the last epoch's losses"),
         (("measurement", "trainable_parameters"), 1, "a method that trains everything"),
         (("measurement", "total_parameters"), 1, "more parameters are trained than there are"),
         (("measurement", "train_cpu_seconds"), 1e6, "more than 8 cores have"),

@@ -217,3 +217,9 @@ def test_times_taken_while_other_trials_ran_are_marked(record):
     assert "Full" not in note
     alone = summarise([record("full", shared=False), record("lora")])
     assert "◊" not in " ".join([tables.key_metrics(alone), *tables.key_metrics_notes(alone)])
+
+
+def test_a_difference_of_losses_is_one_in_nats_and_no_percentage(record):
+    records = [record("full", train_loss=0.0323), record("lora", train_loss=0.1483)]
+    row = cells(tables.differences_from_full(summarise(records)), "LoRA")
+    assert row["Training loss (nats)"] == "+0.1160"
