@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections.abc import Callable
 from typing import Any
@@ -111,13 +110,6 @@ def answers(accuracy: float, examples: int, draw: int) -> tuple[tuple[int, ...],
     wrong = set(hardest[: examples - round(accuracy * examples)])
     labels = tuple(n % 2 for n in range(examples))
     return tuple(1 - label if n in wrong else label for n, label in enumerate(labels)), labels
-
-
-def with_loss(measurement: Measurement) -> Measurement:
-    """Return a measurement with the mean loss that it has when it is read back from JSON."""
-    if measurement.train_loss is not None:
-        return measurement
-    return dataclasses.replace(measurement, train_loss=measurement.mean_of_last_epoch())
 
 
 FLOPS = {"full": 1.25e15, "ia3": 8.5e14, "head": 4.1e14}
@@ -254,7 +246,7 @@ def build(
         },
         outcome=Outcome(outcome),
         error=error,
-        measurement=with_loss(Measurement(**{**measured, **own})) if ok else None,
+        measurement=Measurement(**{**measured, **own}) if ok else None,
         environment=machine,
         predictions=predictions if ok and keep_predictions else None,
         labels=labels if ok and keep_predictions else None,
