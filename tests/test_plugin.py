@@ -19,7 +19,7 @@ import pytest
 
 from peftcore.accelerations import ALL
 from peftcore.measuring.environment import environment_key
-from peftcore.pytest_plugin import NO_GPU, Cell, RunnableCell
+from peftcore.pytest_cells import NO_GPU, Cell, RunnableCell
 from peftcore.results.records import Measurement, Record, read_records
 from peftcore.results.store import Store
 from peftcore.trials import Outcome, Part, Trial

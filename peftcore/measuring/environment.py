@@ -37,7 +37,9 @@ _NOT_MEASURING = (
     "comparison.py",
     "enginepairs.py",
     "diagnosis.py",
+    "pytest_cells.py",
     "pytest_plugin.py",
+    "pytest_session.py",
     "pytest_trial.py",
     "__main__.py",
 )
