@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 from numpy.random import default_rng
 from scipy.stats import binomtest
@@ -34,7 +35,7 @@ from peftcore.gate.evidence import Evidence
 from peftcore.gate.judging import judge
 from peftcore.gate.metrics import GROUPS, parse_metrics
 from peftcore.gate.sides import read_side
-from peftcore.gate.verdicts import FAILING, Cell, Verdict, Verdicts
+from peftcore.gate.verdicts import FAILING, WORST_FIRST, Cell, Verdict, Verdicts
 from peftcore.methods import find_method
 from peftcore.report.markdown import escape, table
 from peftcore.results.records import write_records
@@ -57,6 +58,8 @@ SHUFFLES = 50
 
 RUN_SEEDS = 3
 """Seeds of each side of a comparison of unchanged code."""
+
+_MOST_LETTERS = 70
 
 METRICS = ",".join(group for group in GROUPS if group != "time")
 WITHOUT_COMMON_SEEDS = ",".join(group for group in GROUPS if group not in ("time", "counts"))
@@ -189,14 +192,21 @@ def caught(sides: Mapping[str, Sequence[Evidence]]) -> str:
 
 def _told(verdicts: Verdicts) -> str:
     """Return the verdict, and which numbers led to it."""
-    cells = [cell for cell in verdicts.cells if cell.verdict is verdicts.verdict]
-    if verdicts.verdict is Verdict.INVALID:
-        return f"**INVALID**: {escape(cells[0].words)}"
-    better = _labels(verdicts.better)
-    seen = f"; better: {better}" if better else ""
-    if verdicts.verdict in FAILING:
-        return f"**{verdicts.verdict}**: {_labels(cells)}{seen}"
-    return f"{verdicts.verdict}{seen}"
+    by_verdict = {
+        verdict: [cell for cell in verdicts.cells if cell.verdict is verdict]
+        for verdict in WORST_FIRST
+    }
+    if invalid := by_verdict[Verdict.INVALID]:
+        reason = shorten(invalid[0].words, _MOST_LETTERS, placeholder=" …")
+        return f"**INVALID**: {escape(reason)}"
+    told = [
+        f"**{verdict}**: {_labels(cells)}"
+        for verdict, cells in by_verdict.items()
+        if verdict in FAILING and cells
+    ] or [str(verdicts.verdict)]
+    if verdicts.better:
+        told.append(f"better: {_labels(verdicts.better)}")
+    return "; ".join(told)
 
 
 def _labels(cells: Sequence[Cell]) -> str:

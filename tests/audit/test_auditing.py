@@ -20,7 +20,7 @@ from tests.audit.conftest import named, whole, write_lines
 from tests.report.conftest import build
 
 REPORTS = sorted(
-    path.parent for path in (Path(__file__).parents[2] / "reports").glob("*/report.md")
+    path.parent for path in (Path(__file__).parents[2] / "reports").glob("*/records.jsonl")
 )
 
 

@@ -1,0 +1,47 @@
+"""The published page on what the gate catches follows from the trials beside it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLISHED = ROOT / "reports" / "gate"
+PATCHES = sorted((ROOT / "benchmarks" / "defects").glob("*.patch"))
+
+
+def render(folder: Path) -> str:
+    program = str(ROOT / "benchmarks" / "gate_evidence.py")
+    subprocess.run([sys.executable, program, "report", "--out", str(folder)], check=True)
+    return (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_published_page_follows_from_the_published_trials(tmp_path: Path) -> None:
+    shutil.copytree(PUBLISHED, tmp_path / "gate")
+    (tmp_path / "gate" / "report.md").unlink()
+    assert render(tmp_path / "gate") == (PUBLISHED / "report.md").read_text(encoding="utf-8")
+
+
+def test_every_defect_is_caught_with_eight_seeds() -> None:
+    page = (PUBLISHED / "report.md").read_text(encoding="utf-8")
+    for patch in PATCHES:
+        defect = patch.read_text(encoding="utf-8").partition("\n")[0]
+        rows = [line for line in page.splitlines() if line.startswith(f"| {defect} ")]
+        assert rows
+        for row in rows:
+            last = row.split("|")[-2]
+            assert any(f"**{verdict}**" in last for verdict in ("REGRESSION", "FLOOR", "INVALID"))
+
+
+@pytest.mark.skipif(shutil.which("patch") is None, reason="needs the program patch")
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
+def test_a_defect_still_fits_the_sources(tmp_path: Path, patch: Path) -> None:
+    shutil.copytree(
+        ROOT / "peftcore", tmp_path / "peftcore", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    command = ["patch", "--strip=1", "--fuzz=0", f"--input={patch}"]
+    subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
