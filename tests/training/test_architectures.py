@@ -108,7 +108,8 @@ def test_every_method_follows_trainers_losses(
     assert ours.predictions == reference.predictions
     for result in (ours, reference):
         checks = [check["name"] for check in result.measurement["checks"]]
-        assert checks == ["targets", "head", "frozen weights", "trained weights", "pass", "reload"]
+        moved = ["frozen weights", "trained weights"]
+        assert checks == ["targets", "head", "dropout", *moved, "pass", "reload"]
 
 
 @pytest.mark.parametrize("slug", ["full", "lora", "qlora"])
