@@ -6,6 +6,7 @@ Both are parametrised over all that the options select, and tell the session wha
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from peftcore.errors import UsageError
 from peftcore.methods import find_method
-from peftcore.pytest_session import PAIRED, PLANNED, RAN_IN, REUSED, SESSION, worker_of
+from peftcore.pytest_session import PAIRED, PLANNED, RAN_IN, REUSED, SESSION
 from peftcore.pytest_trial import kept_in
 from peftcore.scenarios import find_scenario
 from peftcore.trials import Trial
@@ -126,9 +127,10 @@ class RunnableCell:
         """Return pytest-benchmark's fixture, or ``None`` where it would not count."""
         config = self._request.config
         installed = config.pluginmanager.has_plugin("benchmark")
-        # Switched off, as it also is in a worker of pytest-xdist, it would run one round of several
-        # and complain if it ran none.
-        if not installed or worker_of(config) or config.getoption("benchmark_disable", False):
+        # Switched off, as it also is in whatever a worker of pytest-xdist starts, it would run one
+        # round of several and complain if it ran none.
+        within_worker = "PYTEST_XDIST_WORKER" in os.environ
+        if not installed or within_worker or config.getoption("benchmark_disable", False):
             return None
         return self._request.getfixturevalue("benchmark")
 

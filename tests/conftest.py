@@ -23,6 +23,14 @@ from peftcore.models.backbones import locate_backbone
 from peftcore.scenarios import Precision, Recipe, Task
 from peftcore.trials import Engine, Trial, Weights
 
+
+@pytest.fixture(autouse=True)
+def _sessions_within_have_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a session that a test starts think it is the outermost, whatever runs the tests."""
+    for name in ("WORKER", "WORKER_COUNT", "TESTRUNUID"):
+        monkeypatch.delenv(f"PYTEST_XDIST_{name}", raising=False)
+
+
 WORDS = (
     *("the", "a", "film", "plot", "was", "is", "not", "very", "quite", "and", "but"),
     *("good", "great", "fine", "dull", "poor", "bad"),
