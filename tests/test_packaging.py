@@ -130,8 +130,10 @@ def test_the_example_passes_where_it_is_installed_and_fails_where_it_should(
 
     # The commands of its README.
     run_well(somebody, "-P", "-m", "peftcore", "baseline", "--out", "baseline.json", cwd=project)
-    gate = ("--peft-baseline", "baseline.json", "--peft-gate", "fail")
-    assert "gate on workshop: " in run_well(*once, *gate, cwd=project)
+    gate = ["--peft-baseline", "baseline.json", "--peft-gate", "fail"]
+    # Times taken while other tests train are not comparable, and the gate would say so.
+    gate += ["--peft-gate-metrics", "accuracy,counts"]
+    assert "gate on workshop: PASS" in run_well(*once, *gate, cwd=project)
 
     test = project / "tests" / "test_adapter.py"
     assert "> 0.75" in test.read_text()
