@@ -382,6 +382,8 @@ def test_after_an_interruption_only_what_is_missing_runs(
             cwd=benchmarks,
             stdout=output,
             stderr=subprocess.STDOUT,
+            # What runs the tests may ignore it, as a shell does for what it runs aside.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as running,
     ):
         wait_for_first_record(benchmarks, running)
