@@ -6,7 +6,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import fmean, stdev
@@ -271,6 +271,19 @@ def find_scenario(name: str, *, where: str = "") -> Scenario:
 def is_declared(name: str) -> bool:
     """Return whether a scenario of this name is one of peftcore's own."""
     return name in _BY_NAME
+
+
+def floor_of_trial(
+    scenario: str, method: Method, overrides: Collection[str], *, majority: float
+) -> float | None:
+    """Return the lowest accuracy with which a trial passes, as a share of 1.
+
+    Floors hold only for a scenario of peftcore's own, as declared; in a test of one's own it is the
+    test that asks for an accuracy. ``None`` where there is none.
+    """
+    if overrides or not is_declared(scenario):
+        return None
+    return find_scenario(scenario).floor(method, majority=majority)
 
 
 def _parse(name: str, text: str, declared: Any) -> Any:

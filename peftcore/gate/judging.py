@@ -25,7 +25,7 @@ from peftcore.gate.verdicts import ALL_METHODS, Cell, Look, Verdict, Verdicts
 from peftcore.methods import find_method
 from peftcore.report.metrics import ACCURACY, TRAIN_LOSS, Metric
 from peftcore.results.records import Record
-from peftcore.scenarios import find_scenario
+from peftcore.scenarios import floor_of_trial
 
 Side = Iterable[Record | Evidence]
 
@@ -248,16 +248,17 @@ def _before_tests(
 
 
 def _under_floor(record: Record) -> str | None:
-    """Return in words how a trial misses its scenario's floor; with overrides there is none."""
+    """Return in words how a trial misses its floor; ``None`` where it doesn't or has none."""
     measured = record.measurement
-    if record.trial.get("overrides") or measured is None or measured.majority_share is None:
+    if measured is None or measured.majority_share is None:
         return None
     try:
-        scenario, method = find_scenario(record.scenario), find_method(record.method)
+        method = find_method(record.method)
     except UsageError:
         # Somebody's own, of which this release knows no floor.
         return None
-    floor = scenario.floor(method, majority=measured.majority_share)
+    overrides = record.trial.get("overrides", ())
+    floor = floor_of_trial(record.scenario, method, overrides, majority=measured.majority_share)
     if floor is None or measured.accuracy is None or measured.accuracy >= floor:
         return None
     return f"seed {record.seed}: accuracy {measured.accuracy:.4f} is under the floor {floor:.4f}"

@@ -17,7 +17,7 @@ from peftcore.scenarios import (
     Scenario,
     Task,
     find_scenario,
-    is_declared,
+    floor_of_trial,
     override,
 )
 from peftcore.trials import Engine, Source, Trial, Weights
@@ -213,14 +213,8 @@ def _differences(declared: Task | Recipe, taken: Task | Recipe) -> list[str]:
 
 
 def shortfall(trial: Trial, accuracy: float, majority: float) -> str | None:
-    """Return in words how an accuracy misses its floor, or ``None`` where it doesn't.
-
-    Floors hold only for a scenario of peftcore's own, as declared; in a test of one's own it is the
-    test that asks for an accuracy.
-    """
-    if trial.overrides or not is_declared(trial.scenario):
-        return None
-    floor = find_scenario(trial.scenario).floor(trial.method, majority=majority)
+    """Return in words how an accuracy misses its floor, or ``None`` where it doesn't."""
+    floor = floor_of_trial(trial.scenario, trial.method, trial.overrides, majority=majority)
     if floor is None or accuracy >= floor:
         return None
     return (
