@@ -48,6 +48,10 @@ class Classifier:
             if ".original_module." not in name
         }
 
+    def trained_parameters(self) -> Mapping[str, nn.Parameter]:
+        """Return those of them that training changes, by name."""
+        return {name: p for name, p in self.parameters().items() if p.requires_grad}
+
     def in_head(self, name: str) -> bool:
         """Return whether the parameter of this name belongs to the classification head."""
         return not set(self.architecture.head).isdisjoint(name.split("."))

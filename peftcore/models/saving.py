@@ -36,8 +36,7 @@ def save_weights(classifier: Classifier, file: Path) -> None:
     """Write the parameters that are trained, by their names, whatever the method makes of them."""
     tensors = {
         name: parameter.detach().cpu().contiguous()
-        for name, parameter in classifier.parameters().items()
-        if parameter.requires_grad
+        for name, parameter in classifier.trained_parameters().items()
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, file)

@@ -258,9 +258,7 @@ def _run_classifier(
         "checks": checks + keeper.checks(),
         "resumed": keeper.resumed,
         "accelerations": running.describe(),
-        "weights_sha256": weights_sha256(
-            {name: p for name, p in classifier.parameters().items() if p.requires_grad}
-        ),
+        "weights_sha256": weights_sha256(classifier.trained_parameters()),
         "tensor_bytes": log.tensor_bytes,
         "operations": operations,
         **_costs(phases, evaluations=recipe.epochs),
