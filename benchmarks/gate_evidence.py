@@ -17,7 +17,6 @@ Time is not judged: trials may run beside one another here, as nothing else depe
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
 
+from base_and_head import Version
 from numpy.random import default_rng
 from scipy.stats import binomtest
 
@@ -128,12 +128,12 @@ def run(work: Path, pool: Sequence[int]) -> None:
     """Run what is missing."""
     for name, method, seed in trials(pool):
         folder = sources(name, work.resolve())
-        command = [sys.executable, "-P", "-m", "peftcore", "run", "--scenario", SCENARIO]
-        command += ["--method", method, "--seed", str(seed)]
-        command += ["--store", str(work.resolve() / "stores" / name)]
-        environment = {**os.environ, "PYTHONPATH": str(folder)}
         # A trial that fails is a result like any other.
-        subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=False)
+        Version(name, folder, sys.executable).ask(
+            *("run", "--scenario", SCENARIO, "--method", method, "--seed", str(seed)),
+            *("--store", str(work.resolve() / "stores" / name)),
+            cwd=folder,
+        )
 
 
 def codes() -> list[str]:

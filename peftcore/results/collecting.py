@@ -162,8 +162,8 @@ class Collector:
         return [f"{trial.label}: {self._lost(trial, claim).summary()}" for trial, claim in found]
 
     def _claimed(self, trial: Trial) -> AbstractContextManager[Claim | None]:
-        with Store(self.folder):
-            pass  # Makes the folder; and a store that can't be opened must not cost a training run.
+        # Makes the folder; and a store that can't be opened must not cost a training run.
+        Store(self.folder).close()
         claim = Claim(trial=trial.id, session=self.session, worker=self.worker)
         waiting = {"phase": "waits for another session that runs it"}
         return claimed(self.folder, claim, waiting=lambda: self.display.show(trial.label, waiting))
