@@ -22,10 +22,16 @@ class Peak:
     Attributes:
         used_bytes: by tensors on CUDA, resident in the process on the host.
         reserved_bytes: what torch's caching allocator held on CUDA.
+        file_bytes: on the host, how many of the used bytes are pages of files (libraries, weights
+            and data that are mapped), counted at the end of the span. The kernel maps as much
+            around a page that is touched as its cache of that file happens to hold in one piece:
+            a library that was just installed and the same one read again later differ by tens of
+            megabytes, with no difference in the program.
     """
 
     used_bytes: int | None
     reserved_bytes: int | None = None
+    file_bytes: int | None = None
 
 
 class MemoryMeter(Protocol):
@@ -65,10 +71,12 @@ class ResidentMemory:
         """Return the peak since the last reset, ``None`` where the kernel doesn't keep one."""
         if not self._usable:
             return Peak(None)
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return Peak(int(line.split()[1]) * 1024)
-        return Peak(None)
+        lines = (line.split() for line in _STATUS.read_text().splitlines())
+        kilobytes = {name: int(rest[0]) for name, *rest in lines if name in ("VmHWM:", "RssFile:")}
+        used, files = (kilobytes.get(name) for name in ("VmHWM:", "RssFile:"))
+        if used is None:
+            return Peak(None)
+        return Peak(1024 * used, file_bytes=None if files is None else 1024 * min(files, used))
 
 
 class AllocatedMemory:

@@ -24,11 +24,15 @@ class Tally:
     cpu_seconds: float = 0.0
     peak_bytes: int | None = None
     peak_reserved_bytes: int | None = None
+    peak_file_bytes: int | None = None
 
     def add(self, seconds: float, cpu_seconds: float, peak: Peak) -> None:
         """Add what one more stretch of the phase took."""
         self.seconds += seconds
         self.cpu_seconds += cpu_seconds
+        # Of the stretch with the larger peak: together they tell what was no file's.
+        if peak.used_bytes is not None and peak.used_bytes > (self.peak_bytes or 0):
+            self.peak_file_bytes = peak.file_bytes
         self.peak_bytes = _larger(self.peak_bytes, peak.used_bytes)
         self.peak_reserved_bytes = _larger(self.peak_reserved_bytes, peak.reserved_bytes)
 
@@ -43,7 +47,8 @@ def read_tallies(content: Mapping[str, Mapping[str, Any]]) -> dict[str, Tally]:
         tallies = {name: Tally(**tally) for name, tally in content.items()}
         for tally in tallies.values():
             float(tally.seconds + tally.cpu_seconds)
-            int((tally.peak_bytes or 0) + (tally.peak_reserved_bytes or 0))
+            peaks = (tally.peak_bytes, tally.peak_reserved_bytes, tally.peak_file_bytes)
+            sum(int(peak or 0) for peak in peaks)
     except (AttributeError, TypeError) as error:
         raise ValueError(f"phases are not as they are kept: {error}") from None
     return tallies
@@ -110,7 +115,7 @@ class Phases:
     def add(self, earlier: Mapping[str, Tally]) -> None:
         """Add what phases took in an earlier part: times are summed, the larger peak stays."""
         for name, tally in earlier.items():
-            peak = Peak(tally.peak_bytes, tally.peak_reserved_bytes)
+            peak = Peak(tally.peak_bytes, tally.peak_reserved_bytes, tally.peak_file_bytes)
             self._tallies.setdefault(name, Tally()).add(tally.seconds, tally.cpu_seconds, peak)
 
     def _start(self) -> None:

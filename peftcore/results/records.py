@@ -66,6 +66,8 @@ class Measurement:
             evaluations left out.
         peak_bytes: peak memory of the train phase (see :class:`PhaseCost`).
         peak_reserved_bytes: what the CUDA caching allocator held at its peak in that phase.
+        peak_file_bytes: how much of the process's peak were pages of files, which the kernel maps
+            by the state of its cache (see :class:`peftcore.measuring.memory.Peak`).
         peak_process_bytes: what the driver counted for the process after that phase.
         total_parameters: all parameters of the model, adapter and head included.
         trainable_parameters: those that training changes.
@@ -110,6 +112,7 @@ class Measurement:
     seconds_to_trained: float | None = None
     peak_bytes: int | None = None
     peak_reserved_bytes: int | None = None
+    peak_file_bytes: int | None = None
     peak_process_bytes: int | None = None
     total_parameters: int | None = None
     trainable_parameters: int | None = None

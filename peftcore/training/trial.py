@@ -310,6 +310,7 @@ def _costs(phases: Phases, *, evaluations: int) -> dict[str, Any]:
         "eval_seconds": phases["evaluate"].seconds / evaluations,
         "peak_bytes": training.peak_bytes,
         "peak_reserved_bytes": training.peak_reserved_bytes,
+        "peak_file_bytes": training.peak_file_bytes,
         "phases": {
             name: {
                 "seconds": tally.seconds,

@@ -42,10 +42,33 @@ def used(meter: ResidentMemory) -> int:
     return peak
 
 
+def files(meter: ResidentMemory) -> int:
+    pages = meter.peak().file_bytes
+    assert pages is not None
+    return pages
+
+
 def test_the_peak_is_what_the_system_counts_as_resident(meter: ResidentMemory) -> None:
     meter.reset()
     resident = psutil.Process().memory_info().rss
     assert used(meter) == pytest.approx(resident, abs=20_000_000)
+
+
+def test_pages_of_files_are_told_beside_the_peak_they_are_part_of(
+    meter: ResidentMemory, tmp_path: Path
+) -> None:
+    """The same program maps more or fewer of them by the state of the kernel's cache."""
+    before, before_files = used(meter), files(meter)
+    file = tmp_path / "library"
+    file.write_bytes(bytes(BIG))
+    mapped = np.memmap(file, dtype=np.uint8, mode="r")
+    assert mapped.sum() == 0
+    after, after_files = used(meter), files(meter)
+    assert after - before == pytest.approx(BIG, abs=0.1 * BIG)
+    assert after_files - before_files == pytest.approx(BIG, abs=0.1 * BIG)
+    touch(BIG // 2)
+    assert files(meter) == pytest.approx(after_files, abs=0.01 * BIG)
+    assert used(meter) - after == pytest.approx(BIG // 2, abs=0.1 * BIG)
 
 
 def test_a_short_allocation_is_seen_and_forgotten_on_reset(meter: ResidentMemory) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from peftcore.measuring import phases as measured
 from peftcore.measuring.memory import Peak
-from peftcore.measuring.phases import Phases
+from peftcore.measuring.phases import Phases, Tally
 
 
 @dataclass
@@ -111,6 +111,15 @@ def test_a_peak_belongs_to_the_phase_it_was_reached_in(machine: Machine, phases:
         machine.work(1, memory=350)
     peaks = {name: (tally.peak_bytes, tally.peak_reserved_bytes) for name, tally in phases.items()}
     assert peaks == {"load": (900, 1800), "train": (400, 800), "evaluate": (800, 1600)}
+
+
+def test_pages_of_files_are_those_of_the_larger_peak() -> None:
+    tally = Tally()
+    for peak in (Peak(500, file_bytes=90), Peak(700, file_bytes=50), Peak(600, file_bytes=99)):
+        tally.add(1.0, 1.0, peak)
+    assert (tally.peak_bytes, tally.peak_file_bytes) == (700, 50)
+    tally.add(1.0, 1.0, Peak(800))
+    assert (tally.peak_bytes, tally.peak_file_bytes) == (800, None)
 
 
 def test_what_was_there_before_counts_as_long_as_it_stays(machine: Machine, phases: Phases) -> None:
