@@ -257,6 +257,9 @@ def _check_costs(one: PublishedRecord, measured: Mapping[str, Any], ledger: Ledg
     reserved, peak = measured.get("peak_reserved_bytes"), measured.get("peak_bytes")
     if reserved is not None and peak is not None:
         ledger.that(reserved >= peak, where, "the allocator held less than tensors had allocated")
+    files = measured.get("peak_file_bytes")
+    if files is not None and peak is not None:
+        ledger.that(files <= peak, where, "more of the peak were pages of files than all of it")
     cores = (one.content["environment"]["hardware"] or {}).get("cores")
     if seconds is not None and cpu is not None and isinstance(cores, int):
         most = seconds * cores * (1 + CLOCK_SLACK) + CLOCK_SLACK

@@ -52,6 +52,11 @@ def _peak(on_gpu: bool) -> Callable[[Mapping[str, Any]], float | None]:
     return read
 
 
+def _anonymous(measured: Mapping[str, Any]) -> float | None:
+    peak, files = _peak(False)(measured), measured.get("peak_file_bytes")
+    return None if peak is None or files is None else peak - 1e-9 * files
+
+
 def _loss(measured: Mapping[str, Any]) -> float | None:
     """Return the mean loss of the last epoch, all of which have the same number of steps."""
     losses, epochs = measured.get("losses") or [], len(measured.get("epoch_accuracies") or [])
@@ -81,6 +86,7 @@ COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], float | None]] = {
     "Evaluation time (s)": _raw("eval_seconds"),
     "GPU memory reserved (GB)": _raw("peak_reserved_bytes", 1e-9),
     "GPU memory by the driver (GB)": _raw("peak_process_bytes", 1e-9),
+    "Peak anonymous memory (GB)": _anonymous,
     "Operations a step": _raw("operations"),
     "Tensors held (MB)": _raw("tensor_bytes", 1e-6),
 }

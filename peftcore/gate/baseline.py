@@ -69,6 +69,7 @@ class Numbers:
     weights_sha256: _Hash | None
     shared: bool | None
     resumed: _Count
+    peak_file_bytes: _Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from peftcore.errors import UsageError, unknown
 from peftcore.report.metrics import (
     ACCURACY,
+    ANONYMOUS_MEMORY,
     GPU_MEMORY,
-    HOST_MEMORY,
     METRICS,
     OPERATIONS,
     TENSOR_BYTES,
@@ -25,7 +25,7 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
     "accuracy": (ACCURACY,),
     "loss": (TRAIN_LOSS,),
     "time": (TRAIN_TIME,),
-    "memory": (GPU_MEMORY, HOST_MEMORY),
+    "memory": (GPU_MEMORY, ANONYMOUS_MEMORY),
     "counts": tuple(metric for metric in GATED if metric.counted),
 }
 

@@ -120,6 +120,13 @@ def _peak(*, on_gpu: bool) -> Callable[[Record], float | None]:
     return lambda record: read(record) if _on_gpu(record) is on_gpu else None
 
 
+def _anonymous(record: Record) -> float | None:
+    measurement, peak = _measurement(record), _peak(on_gpu=False)(record)
+    if measurement is None or peak is None or measurement.peak_file_bytes is None:
+        return None
+    return peak - 1e-9 * measurement.peak_file_bytes
+
+
 ACCURACY = Metric(
     key="accuracy",
     label="Accuracy",
@@ -200,6 +207,15 @@ HOST_MEMORY = Metric(
     format=",.3f",
     value=_peak(on_gpu=False),
     key_metric=True,
+    difference="percent",
+)
+ANONYMOUS_MEMORY = Metric(
+    key="host_anonymous_bytes",
+    label="Peak anonymous memory",
+    unit="GB",
+    better="lower",
+    format=",.3f",
+    value=_anonymous,
     difference="percent",
     margin=1.0,
     drift=0.5,
@@ -336,6 +352,7 @@ METRICS: tuple[Metric, ...] = (
         format=",.3f",
         value=_field("peak_process_bytes", times=1e-9),
     ),
+    ANONYMOUS_MEMORY,
     OPERATIONS,
     TENSOR_BYTES,
 )

@@ -56,6 +56,7 @@ def test_keys_that_old_records_lack_are_no_error(contents, tmp_path):
         (("measurement", "tokens_per_second"), 10.0, "is not train_tokens / train_seconds"),
         (("measurement", "utilisation"), 0.5, "measurement.utilisation is not"),
         (("measurement", "peak_reserved_bytes"), 1, "held less than tensors had"),
+        (("measurement", "peak_file_bytes"), 10**15, "pages of files than all of it"),
         (("measurement", "drawn_from"), 10, "more is evaluated than there is"),
         (("trial", "hyperparameters"), {"trains": "head"}, "trial.id is not that"),
         (("trial", "recipe", "learning_rate"), 1e-3, "trial.id is not that"),

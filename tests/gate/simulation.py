@@ -24,18 +24,18 @@ from peftcore.gate.judging import over_all
 from peftcore.gate.testing import Case, judge_cases, smallest_spread
 from peftcore.gate.verdicts import Cell, Look, Verdict, looks
 from peftcore.report.markdown import table
-from peftcore.report.metrics import ACCURACY, HOST_MEMORY, TRAIN_LOSS, TRAIN_TIME
+from peftcore.report.metrics import ACCURACY, ANONYMOUS_MEMORY, TRAIN_LOSS, TRAIN_TIME
 
 METHODS = ("full", "lora", "qlora", "ia3", "bow", "head")
 EXAMPLES = 2000
 COMMON = 0.3
 """Share of the variance over seeds that all methods have in common."""
 
-LEVELS = {ACCURACY.key: 88.0, TRAIN_TIME.key: 60.0, HOST_MEMORY.key: 0.8}
+LEVELS = {ACCURACY.key: 88.0, TRAIN_TIME.key: 60.0, ANONYMOUS_MEMORY.key: 0.8}
 LOSS_SPREAD = 0.05
 """Of training losses over seeds, in nats: as of LoRA in ``reports/embedded``."""
 
-LOG_SPREADS = {TRAIN_TIME.key: 0.03, HOST_MEMORY.key: 0.003}
+LOG_SPREADS = {TRAIN_TIME.key: 0.03, ANONYMOUS_MEMORY.key: 0.003}
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
 """Returns how far accuracies are from their means, in points: methods × seeds."""
@@ -171,7 +171,7 @@ def _judge(baseline: Side, run: Side, look: Look) -> list[Cell]:
             after=dict(enumerate(run[metric.key][n][: look.seeds], start=1000)),
             least=smallest_spread(metric, EXAMPLES),
         )
-        for metric in (ACCURACY, TRAIN_LOSS, TRAIN_TIME, HOST_MEMORY)
+        for metric in (ACCURACY, TRAIN_LOSS, TRAIN_TIME, ANONYMOUS_MEMORY)
         for n, method in enumerate(METHODS)
         # A bag of words has no loss.
         if not (metric is TRAIN_LOSS and method == "bow")

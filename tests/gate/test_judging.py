@@ -12,7 +12,7 @@ from peftcore.errors import UsageError
 from peftcore.gate.judging import judge
 from peftcore.gate.metrics import GROUPS
 from peftcore.gate.verdicts import ALL_METHODS, GateMode, Look, Verdict, Verdicts
-from peftcore.report.metrics import ACCURACY, HOST_MEMORY, OPERATIONS, TRAIN_TIME
+from peftcore.report.metrics import ACCURACY, ANONYMOUS_MEMORY, OPERATIONS, TRAIN_TIME
 from peftcore.results.records import Record
 from peftcore.trials import Outcome
 from tests.gate.runs import (
@@ -250,7 +250,7 @@ def test_other_hardware_is_invalid_but_for_what_is_counted() -> None:
     now = [with_hardware(r, cpu="Another CPU") for r in run(of="baseline")]
     verdicts = judge(BASELINE, now)
     cells = {cell.metric.key: cell for cell in verdicts.of("lora")}
-    for key in ("accuracy", "train_seconds", "host_peak_bytes"):
+    for key in ("accuracy", "train_seconds", "host_anonymous_bytes"):
         assert cells[key].verdict is Verdict.INVALID
         assert "cpu AMD EPYC 7763 → Another CPU" in cells[key].words
     for metric in GROUPS["counts"]:
@@ -286,7 +286,7 @@ def test_times_are_compared_only_where_they_say_something(
     assert cell.verdict is Verdict.INVALID
     assert words in cell.words
     assert verdicts.cell("lora", "accuracy").verdict is Verdict.IDENTICAL
-    assert verdicts.cell("lora", "host_peak_bytes").verdict is not Verdict.INVALID
+    assert verdicts.cell("lora", "host_anonymous_bytes").verdict is not Verdict.INVALID
 
 
 def test_a_baseline_whose_times_say_nothing_is_as_bad() -> None:
@@ -469,8 +469,30 @@ def test_memory_is_tested_too() -> None:
         for r in run(of="now")
         if r.measurement is not None and r.measurement.peak_bytes is not None
     ]
-    verdicts = judge(BASELINE, now, metrics=(HOST_MEMORY,))
+    verdicts = judge(BASELINE, now, metrics=(ANONYMOUS_MEMORY,))
     assert {verdicts.verdict_on(method) for method in METHODS} == {Verdict.REGRESSION}
+
+
+def test_pages_of_files_are_no_memory_of_the_trial() -> None:
+    """As many are mapped as the kernel's cache of the libraries holds in one piece."""
+    now = [
+        with_measured(
+            r,
+            peak_bytes=r.measurement.peak_bytes + 80_000_000,
+            peak_file_bytes=r.measurement.peak_file_bytes + 80_000_000,
+        )
+        for r in BASELINE
+        if r.measurement and r.measurement.peak_bytes and r.measurement.peak_file_bytes
+    ]
+    verdicts = judge(BASELINE, now, metrics=GROUPS["memory"])
+    assert {verdicts.verdict_on(method) for method in METHODS} == {Verdict.PASS}
+
+
+def test_a_baseline_that_does_not_tell_pages_of_files_says_nothing_of_memory() -> None:
+    before = [with_measured(r, peak_file_bytes=None) for r in BASELINE]
+    cell = judge(before, run(of="now")).cell("lora", "host_anonymous_bytes")
+    assert cell.verdict is Verdict.INVALID
+    assert "the baseline has no peak anonymous memory with seed 42" in cell.words
 
 
 def test_a_loss_in_all_methods_shows_in_their_mean_first() -> None:

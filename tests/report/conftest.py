@@ -186,6 +186,7 @@ def build(
         "peak_reserved_bytes": own["peak_bytes"] + 150_000_000
         if gpu and not bag_of_words and own["peak_bytes"]
         else None,
+        "peak_file_bytes": 135_000_000 if not gpu and own["peak_bytes"] else None,
         "peak_process_bytes": own["peak_bytes"] + 600_000_000
         if gpu and not bag_of_words and own["peak_bytes"]
         else None,

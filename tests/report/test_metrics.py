@@ -2,6 +2,7 @@ import pytest
 
 from peftcore.report.metrics import (
     ACCURACY,
+    ANONYMOUS_MEMORY,
     FILE_SIZE,
     GPU_MEMORY,
     HOST_MEMORY,
@@ -50,6 +51,12 @@ def test_memory_of_the_gpu_and_of_the_process_are_different_metrics(record):
 def test_the_bag_of_words_uses_no_gpu_on_a_machine_that_has_one(record):
     assert GPU_MEMORY.value(record("bow")) is None
     assert HOST_MEMORY.value(record("bow")) == pytest.approx(0.31)
+
+
+def test_anonymous_memory_is_what_no_file_holds(record):
+    assert ANONYMOUS_MEMORY.value(record("lora", gpu=False)) == pytest.approx(1.482 - 0.135)
+    assert ANONYMOUS_MEMORY.value(record("lora", gpu=True)) is None
+    assert ANONYMOUS_MEMORY.value(record("lora", gpu=False, peak_file_bytes=None)) is None
 
 
 def test_a_share_of_an_unknown_total_is_missing(record):
