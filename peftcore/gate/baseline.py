@@ -30,6 +30,7 @@ from peftcore.errors import UsageError
 from peftcore.gate.evidence import Evidence, place_of
 from peftcore.results.records import ENVIRONMENT_KEYS, Measurement, Record
 from peftcore.trials import Outcome
+from peftcore.writing import write_whole
 
 FORMAT = "peftcore baseline"
 SCHEMA_VERSION = 1
@@ -194,11 +195,8 @@ def write_baseline(path: Path, records: Iterable[Record]) -> Baseline:
         "content": content,
     }
     text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    scratch = path.with_name(path.name + ".new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(text, encoding="utf-8", newline="\n")
-        scratch.replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror}") from None
     return baseline

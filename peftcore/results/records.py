@@ -21,6 +21,7 @@ from typing import Any
 
 from peftcore.errors import StoreError, UsageError
 from peftcore.trials import Outcome
+from peftcore.writing import write_whole
 
 SCHEMA_VERSION = 1
 
@@ -326,11 +327,7 @@ def read_records(path: Path) -> Iterator[Record]:
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
     """Write records as JSON lines, one a trial, in place of what the file held."""
-    text = "".join(record.to_line() + "\n" for record in records)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(path.name + ".new")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(path)
+    write_whole(path, "".join(record.to_line() + "\n" for record in records))
 
 
 def _not_finite(value: Any, path: str = "") -> str | None:

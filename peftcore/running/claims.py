@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from peftcore.errors import StoreError
 from peftcore.running.locks import acquire, rewrite, wait_for
+from peftcore.writing import write_whole
 
 _CLAIM, _PLAN = "claim", "plan"
 
@@ -130,12 +131,8 @@ def write_plan(folder: Path, session: str, plan: Mapping[str, Any]) -> None:
         session: what tells one session's processes from another's.
         plan: JSON values by the test's name.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{session}.{_PLAN}"
-    # Every worker writes the same, each renamed into place: no reader sees half of one.
-    scratch = path.with_suffix(f".{os.getpid()}")
-    scratch.write_text(json.dumps(plan), encoding="utf-8")
-    scratch.replace(path)
+    # Every worker writes the same.
+    write_whole(folder / f"{session}.{_PLAN}", json.dumps(plan))
 
 
 def read_plan(folder: Path, session: str) -> dict[str, Any]:

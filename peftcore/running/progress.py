@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from peftcore.errors import printable
+from peftcore.writing import write_whole
 
 LOG_SECONDS = 30.0
 """In a log, the training of one trial prints no more often than this."""
@@ -125,12 +126,9 @@ class ProgressFile:
         self._replace({"label": label, "summary": summary})
 
     def _replace(self, content: Mapping[str, Any]) -> None:
-        # Renamed into place: the reader never sees half a line.
-        scratch = self._path.with_suffix(".new")
         # A full disk must not end a trial whose progress nobody gets to see.
         with contextlib.suppress(OSError):
-            scratch.write_text(json.dumps(content), encoding="utf-8")
-            scratch.replace(self._path)
+            write_whole(self._path, json.dumps(content))
 
 
 @dataclass

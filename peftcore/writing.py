@@ -1,0 +1,24 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text in place of what the file held: whoever reads sees the old one or the new one.
+
+    It is written beside and renamed into place. Line ends are the same on every system.
+
+    Raises:
+        OSError: the folder can't be made or the file can't be written; what it held is still there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Other processes may be writing the same file: each beside it under a name of its own.
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        scratch.write_text(text, encoding="utf-8", newline="\n")
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
