@@ -61,7 +61,9 @@ class LossNotFinite(PeftcoreError):
         self.step = step
 
 
-def unknown(kind: str, value: str, known: Iterable[str], *, where: str = "") -> UsageError:
+def unknown(
+    kind: str, value: str, known: Iterable[str], *, where: str = "", listing: str = ""
+) -> UsageError:
     """Return the error for a name that does not exist, with the nearest one that does.
 
     Args:
@@ -69,12 +71,14 @@ def unknown(kind: str, value: str, known: Iterable[str], *, where: str = "") -> 
         value: the name that was given.
         known: the names that exist.
         where: the option that carried it, such as "--peft-method".
+        listing: the command that lists them, where they are too many for a sentence.
     """
     names = sorted(known)
     near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     source = f" (from {where})" if where else ""
-    return UsageError(f"unknown {kind} {value!r}{source}: {hint}known are {', '.join(names)}")
+    all_of_them = f"{listing} lists them" if listing else f"known are {', '.join(names)}"
+    return UsageError(f"unknown {kind} {value!r}{source}: {hint}{all_of_them}")
 
 
 def member(kind: type[Member], value: str, *, where: str) -> Member:

@@ -15,7 +15,7 @@ from typing import Any
 
 from peftcore.accelerations import ALL, parse_accelerations
 from peftcore.errors import UsageError, member, unknown
-from peftcore.methods import METHODS, Method
+from peftcore.methods import Group, Method, slugs_of
 
 MARGIN_OF_FEW_SEEDS = 0.025
 """How far below its expected accuracy a method may end before its floor fails (few seeds known)."""
@@ -120,7 +120,8 @@ class Scenario:
         title: what a reader calls it.
         backbone: a pinned backbone's name, a hub id with its revision, or a folder.
         data: a pinned data set's name, a hub id with its revision, or a folder.
-        methods: slugs of the methods that run by default: all that are declared.
+        methods: slugs of the methods that run by default: the source study's, and the reference
+            rows.
         rates: a learning rate per method slug, where one rate does not fit all.
         rates_origin: where the rates come from, for the setup table.
         expected: accuracy per method slug that this scenario is known to reach.
@@ -137,7 +138,7 @@ class Scenario:
     data: str
     task: Task
     recipe: Recipe
-    methods: tuple[str, ...] = tuple(method.slug for method in METHODS)
+    methods: tuple[str, ...] = slugs_of(Group.STUDY)
     rates: Mapping[str, float] = field(default_factory=dict)
     rates_origin: str = "one rate for every method"
     expected: Mapping[str, float] = field(default_factory=dict)

@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import json
 import os
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from peftcore.conformance.tiny import review_rows, write_tiny_model
 from peftcore.data.examples import Sample, draw
 from peftcore.data.sources import locate_data, read_data
-from peftcore.methods import find_method
+from peftcore.methods import Group, find_method, find_methods
 from peftcore.models.backbones import locate_backbone
 from peftcore.scenarios import Precision, Recipe, Task
 from peftcore.trials import Engine, Trial, Weights
@@ -31,21 +31,9 @@ def _sessions_within_have_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"PYTEST_XDIST_{name}", raising=False)
 
 
-WORDS = (
-    *("the", "a", "film", "plot", "was", "is", "not", "very", "quite", "and", "but"),
-    *("good", "great", "fine", "dull", "poor", "bad"),
-)
-
-
-def write_tokenizer(folder: Path) -> int:
-    """Write a word-level BERT tokenizer over WORDS, and return the size of its vocabulary."""
-    from transformers import BertTokenizerFast
-
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
-    return len(vocabulary)
-
+STUDIED = find_methods(Group.STUDY)
+"""The source study's methods and the reference rows: what a test takes that says nothing of others;
+every method is tried in tests/training/test_methods.py and in benchmarks/test_conformance.py."""
 
 BARE_CONFIG = {"model_type": "bert", "hidden_size": 8, "vocab_size": 4}
 
@@ -64,57 +52,6 @@ def write_bare_model(folder: Path, **config: Any) -> Path:
 def bare_model(tmp_path: Path) -> Path:
     """A folder that is located and verified as a backbone, at no cost."""
     return write_bare_model(tmp_path / "bare-model")
-
-
-TINY_CONFIGS: dict[str, dict[str, Any]] = {
-    "bert": {},
-    "roberta": {},
-    "distilbert": {"hidden_dim": 128},
-    # As DeBERTa-v3 is published: distances in buckets, and no positions otherwise.
-    "deberta-v2": {
-        "type_vocab_size": 0,
-        "relative_attention": True,
-        "position_buckets": 8,
-        "max_relative_positions": -1,
-        "norm_rel_ebd": "layer_norm",
-        "share_att_key": True,
-        "pos_att_type": ["p2c", "c2p"],
-        "position_biased_input": False,
-    },
-    # One layer sees all, the other a window that is shorter than most texts; the head reads the
-    # mean of a text's tokens, as published.
-    "modernbert": {
-        "local_attention": 8,
-        "global_attn_every_n_layers": 2,
-        "attention_dropout": 0.1,
-        "classifier_pooling": "mean",
-    },
-    # As published: without a padding id, fewer keys than queries.
-    "llama": {"num_key_value_heads": 2, "pad_token_id": None, "eos_token_id": 3},
-}
-"""What each supported model type's tiny model has of its own."""
-
-
-def write_tiny_model(folder: Path, kind: str = "bert") -> Path:
-    """Write a random two-layer classifier of this model type, with its tokenizer."""
-    import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
-    folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = write_tokenizer(folder)
-    shared = {
-        "vocab_size": vocabulary,
-        "hidden_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 66,
-        "pad_token_id": 0,
-        **({} if kind == "distilbert" else {"intermediate_size": 128}),
-    }
-    config = AutoConfig.for_model(kind, **{**shared, **TINY_CONFIGS[kind]})
-    torch.manual_seed(0)
-    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -138,19 +75,6 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
         return write_tiny_model(tmp_path_factory.mktemp(f"tiny-{kind}"), kind)
 
     return tiny
-
-
-def review_rows(count: int, seed: int) -> list[tuple[str, int]]:
-    """Return texts over WORDS with labels that the words decide: good ones or bad ones."""
-    generator = random.Random(seed)
-    rows = []
-    for index in range(count):
-        label = index % 2
-        opinion = generator.choice(["good", "great", "fine"] if label else ["dull", "poor", "bad"])
-        filler = generator.choices(WORDS[:6], k=generator.randint(3, 12))
-        rows.append((" ".join([*filler, opinion]), label))
-    generator.shuffle(rows)
-    return rows
 
 
 def write_csv(path: Path, rows: list[tuple[Any, Any]], header: tuple[str, str]) -> None:

@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from peftcore.errors import UsageError
-from peftcore.methods import METHODS, Adapter, Method, Trains, find_method
+from peftcore.methods import (
+    METHODS,
+    Adapter,
+    Group,
+    Method,
+    Trains,
+    find_method,
+    find_methods,
+    slugs_of,
+)
 
 # The source study's, in peft's own words.
 STUDY: dict[str, dict[str, Any]] = {
@@ -46,10 +55,6 @@ def test_the_reference_rows() -> None:
     assert find_method("head").trains is Trains.HEAD
 
 
-def test_only_qlora_of_the_study_is_quantised() -> None:
-    assert [slug for slug in STUDY if find_method(slug).quantisation] == ["qlora"]
-
-
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.slug)
 def test_a_declaration_is_fit_for_options_tables_and_records(method: Method) -> None:
     assert find_method(method.slug) is method
@@ -67,17 +72,54 @@ def test_slugs_and_names_are_each_methods_own() -> None:
     assert len({method.name for method in METHODS}) == len(METHODS)
 
 
-@pytest.mark.parametrize("name", ["lora", "LoRA", " lora "])
-def test_case_and_blanks_do_not_matter(name: str) -> None:
-    assert find_method(name).slug == "lora"
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("lora", "lora"),
+        ("LoRA", "lora"),
+        (" lora ", "lora"),
+        ("LoRA+", "loraplus"),
+        ("lora_fa", "lora-fa"),
+        ("Prefix tuning", "prefix-tuning"),
+    ],
+)
+def test_the_usual_ways_to_write_a_name_are_known(name: str, slug: str) -> None:
+    assert find_method(name).slug == slug
+
+
+def test_groups() -> None:
+    study = ("full", "lora", "qlora", "ia3", "bow", "head")
+    assert slugs_of(Group.STUDY) == study
+    assert tuple(method.slug for method in find_methods(" Study ")) == study
+    popular = find_methods("popular")
+    assert len([method for method in popular if not method.reference]) == 12
+    assert {method.slug for method in popular} > set(study)
+    assert find_methods("ALL") == METHODS
+    assert find_methods("lora") == (find_method("lora"),)
+    with pytest.raises(UsageError, match=r"unknown method 'populer' .*did you mean 'popular'"):
+        find_methods("populer", where="--method")
+    assert not {str(group) for group in Group} & {method.slug for method in METHODS}
+
+
+def test_every_kind_of_declaration_is_there() -> None:
+    slugs = {method.slug for method in METHODS}
+    variants = {"dora", "rslora", "pissa", "olora", "eva", "loftq", "loraplus", "lora-fa"}
+    four_bit = {"qdora", "qadalora", "qhira", "qia3", "qpvera", "qrandlora", "qroad"}
+    assert variants | four_bit | {"bitfit", "head"} <= slugs
+    quantised = {method.slug for method in METHODS if method.quantisation}
+    assert quantised == four_bit | {"qlora", "loftq"}
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("lorra", "unknown method 'lorra' (from --method): did you mean 'lora'? known are bow, "),
-        ("zzz", "unknown method 'zzz' (from --method): known are bow, "),
-        ("", "unknown method '' (from --method): known are bow, "),
+        (
+            "lorra",
+            "unknown method 'lorra' (from --method): did you mean 'lora'? peftcore methods lists "
+            "them",
+        ),
+        ("zzz", "unknown method 'zzz' (from --method): peftcore methods lists them"),
+        ("", "unknown method '' (from --method): peftcore methods lists them"),
     ],
 )
 def test_an_unknown_method(given: str, words: str) -> None:

@@ -34,6 +34,7 @@ _NOT_MEASURING = (
     "statistics",
     "gate",
     "audit",
+    "conformance",
     "comparison.py",
     "enginepairs.py",
     "diagnosis.py",

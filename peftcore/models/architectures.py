@@ -11,7 +11,7 @@ from typing import Any
 
 from peftcore.accelerations import FIRST_TOKEN, PADDING_FREE
 from peftcore.errors import UsageError
-from peftcore.methods import Adapter, Method
+from peftcore.methods import Adapter, Method, Start
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Architecture:
     """Module names of one family of classifiers in transformers.
 
     Attributes:
-        parts: the name, within a layer, of the projections that methods target; several share a
-            name where the architecture computes them as one.
+        parts: the names, within a layer, of the projections and normalisations that methods
+            target; several share a name where the architecture computes them as one.
         head: modules that form the classification head: trained by every method.
         full_precision: modules besides the head that are never quantised.
         positions: how many positions a configuration has that doesn't tell.
@@ -31,6 +31,8 @@ class Architecture:
         targets: by the name of peft's configuration class, the options that choose an adapter's
             targets where the method leaves that to peft; ``None`` where peft itself knows.
         obstacles: why accelerations can't be used on it, by their names, in words.
+        refused: by the name of peft's configuration class, or by what its first weights are
+            computed from, why an adapter can't work on it.
     """
 
     parts: Mapping[str, str]
@@ -41,6 +43,7 @@ class Architecture:
     queries_as_multiplied: bool = False
     targets: Mapping[str, Mapping[str, tuple[str, ...]]] | None = None
     obstacles: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def longest_text(self, config: Mapping[str, Any]) -> int:
         """Return how many tokens, special ones included, a backbone can take.
@@ -57,10 +60,16 @@ class Architecture:
         """Check that a method's adapter has modules to be attached to.
 
         Raises:
-            UsageError: it targets a part that these models lack, or leaves its targets to a default
-                that there is none of.
+            UsageError: it targets a part that these models lack, leaves its targets to a default
+                that there is none of, or can't work on them.
         """
         if method.adapter is not None:
+            for what in (method.adapter.config, method.adapter.start):
+                if what is not None and what in self.refused:
+                    raise UsageError(
+                        f"{method.name} can't be attached to this architecture: "
+                        f"{self.refused[what]}"
+                    )
             self.target_options(method.adapter, name=method.name)
 
     def target_options(self, adapter: Adapter, *, name: str) -> dict[str, list[str]]:
@@ -73,6 +82,8 @@ class Architecture:
         Raises:
             UsageError: see :meth:`require`.
         """
+        if adapter.targets == ():
+            return {}
         if adapter.targets is not None:
             missing = [part for part in adapter.targets if part not in self.parts]
             if missing:
@@ -97,14 +108,28 @@ _BERT_PARTS = {
     "key": "key",
     "value": "value",
     "output": "attention.output.dense",
+    "attention norm": "attention.output.LayerNorm",
+    "output norm": "output.LayerNorm",
 }
+
+_NO_PAST = dict.fromkeys(
+    ("PrefixTuningConfig", "CartridgeConfig"),
+    "its attention takes no keys and values from before the text",
+)
 
 _ARCHITECTURES = {
     # BERT's pooler is pretrained and stays frozen with the backbone, as in peft's own examples.
     "bert": Architecture(parts=_BERT_PARTS, full_precision=("pooler",)),
     "roberta": Architecture(parts=_BERT_PARTS, positions_after_padding=True),
     "distilbert": Architecture(
-        parts={"query": "q_lin", "key": "k_lin", "value": "v_lin", "output": "out_lin"},
+        parts={
+            "query": "q_lin",
+            "key": "k_lin",
+            "value": "v_lin",
+            "output": "out_lin",
+            "attention norm": "sa_layer_norm",
+            "output norm": "output_layer_norm",
+        },
         head=("pre_classifier", "classifier"),
         # As peft has it for BERT: keys, values, and what enters both output projections.
         targets={
@@ -113,6 +138,7 @@ _ARCHITECTURES = {
                 "feedforward_modules": ("out_lin", "lin2"),
             }
         },
+        refused=_NO_PAST,
     ),
     # Of DeBERTa v2 and v3; unlike BERT's, the pooler comes with no pretraining.
     "deberta-v2": Architecture(
@@ -121,6 +147,8 @@ _ARCHITECTURES = {
             "key": "key_proj",
             "value": "value_proj",
             "output": "attention.output.dense",
+            "attention norm": "attention.output.LayerNorm",
+            "output norm": "output.LayerNorm",
         },
         head=("pooler", "classifier"),
         # It masks the products with the lowest number of the queries' format.
@@ -130,6 +158,14 @@ _ARCHITECTURES = {
             "each text needs a row of its own",
             FIRST_TOKEN.name: "DeBERTa's attention compares as many queries as keys",
         },
+        refused={
+            **_NO_PAST,
+            # Each takes what enters a projection for the batch's texts.
+            **dict.fromkeys(
+                ("PolyConfig", Start.ACTIVATIONS),
+                "its projections take distances too, which belong to no text",
+            ),
+        },
     ),
     "modernbert": Architecture(
         # One projection gives queries, keys and values: an adapter of any of them is of all three.
@@ -138,6 +174,9 @@ _ARCHITECTURES = {
             "key": "attn.Wqkv",
             "value": "attn.Wqkv",
             "output": "attn.Wo",
+            # The first layer has none before its attention.
+            "attention norm": "mlp_norm",
+            "output norm": "mlp_norm",
         },
         # Its dense layer was pretrained to tell masked words, which is another task.
         head=("head", "classifier"),
@@ -154,9 +193,17 @@ _ARCHITECTURES = {
             "that each text needs a row of its own",
             FIRST_TOKEN.name: "ModernBERT projects queries, keys and values as one",
         },
+        refused=_NO_PAST,
     ),
     "llama": Architecture(
-        parts={"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "o_proj"},
+        parts={
+            "query": "q_proj",
+            "key": "k_proj",
+            "value": "v_proj",
+            "output": "o_proj",
+            "attention norm": "input_layernorm",
+            "output norm": "post_attention_layernorm",
+        },
         head=("score",),
         positions=2048,
         obstacles={

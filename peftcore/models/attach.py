@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import peft
+import torch
 import transformers
 from bitsandbytes.nn.modules import Linear4bit
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
-from peftcore.methods import Adapter, Method, Trains
+from peftcore.errors import UsageError
+from peftcore.methods import Adapter, Method, Start, Trains
 from peftcore.models.architectures import Architecture, architecture_of
+from peftcore.models.expecting import as_expected
+from peftcore.models.factors import lora_factors
+from peftcore.models.starting import start_from_activations, start_from_quantisation_error
 
 _PEFT_PREFIX = "base_model.model."
 """What peft puts before the names of a model's modules."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What some methods must know of the training run before it begins.
+
+    Attributes:
+        updates: how often the weights will be updated.
+        texts: the token ids of each training text.
+        batches: gives them as a model's inputs, batch by batch.
+        full_precision: loads the backbone as it is without quantisation.
+    """
+
+    updates: int
+    texts: Sequence[Sequence[int]]
+    batches: Callable[[], Sequence[Mapping[str, torch.Tensor]]]
+    full_precision: Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -29,12 +52,14 @@ class Classifier:
         architecture: what its parts are called.
         intended: full names, before attachment, of the modules that the method should adapt;
             ``None`` where the choice is peft's.
+        head_apart: modules of the head that peft doesn't save with the adapter.
     """
 
     model: nn.Module
     method: Method
     architecture: Architecture
     intended: tuple[str, ...] | None = None
+    head_apart: tuple[str, ...] = ()
 
     def parameters(self) -> Mapping[str, nn.Parameter]:
         """Return the parameters that count, by name.
@@ -51,6 +76,14 @@ class Classifier:
     def trained_parameters(self) -> Mapping[str, nn.Parameter]:
         """Return those of them that training changes, by name."""
         return {name: p for name, p in self.parameters().items() if p.requires_grad}
+
+    def head_parameters_apart(self) -> Mapping[str, nn.Parameter]:
+        """Return the head's parameters that peft doesn't save with the adapter, by name."""
+        return {
+            name: parameter
+            for name, parameter in self.parameters().items()
+            if not set(self.head_apart).isdisjoint(name.split("."))
+        }
 
     def in_head(self, name: str) -> bool:
         """Return whether the parameter of this name belongs to the classification head."""
@@ -70,6 +103,12 @@ class Classifier:
             config.is_prompt_learning for config in self.model.peft_config.values()
         )
 
+    def allocate(self) -> Callable[[int], None] | None:
+        """Return what gives out ranks after each update, told its number from 0, if anything."""
+        if not isinstance(self.model, peft.PeftModel):
+            return None
+        return getattr(self.model.base_model, "update_and_allocate", None)
+
     def first_position(self) -> int:
         """Return the position of a text's first token, as the backbone counts them."""
         if not self.architecture.positions_after_padding:
@@ -88,7 +127,12 @@ class Classifier:
 
 
 def attach(
-    model: PreTrainedModel, method: Method, *, seed: int, dropout: float | None
+    model: PreTrainedModel,
+    method: Method,
+    *,
+    seed: int,
+    dropout: float | None,
+    run: Run | None = None,
 ) -> Classifier:
     """Return ``model`` with ``method`` attached: what it trains requires gradients, all else not.
 
@@ -97,8 +141,14 @@ def attach(
         method: what to attach.
         seed: draws the adapter's fresh weights.
         dropout: takes the place of the adapter's own dropout, unless ``None``.
+        run: the training run it is for; not every method asks for it.
+
+    Raises:
+        UsageError: the adapter can't be attached to this model, or not for this run.
     """
     architecture = architecture_of(model.config.model_type)
+    # FRoD's are sparse; it is torch's default, of which it warns unless it was asked for.
+    torch.sparse.check_sparse_tensor_invariants.disable()
     if method.trains is Trains.EVERYTHING:
         return Classifier(model.requires_grad_(True), method, architecture)
     if method.trains is Trains.HEAD:
@@ -106,6 +156,24 @@ def attach(
         for name in architecture.head:
             model.get_submodule(name).requires_grad_(True)
         return Classifier(model, method, architecture)
+    if method.trains is Trains.BIASES:
+        model.requires_grad_(False)
+        for name, parameter in model.named_parameters():
+            in_head = not set(architecture.head).isdisjoint(name.split("."))
+            parameter.requires_grad_(in_head or name.endswith(".bias"))
+        return Classifier(model, method, architecture)
+    return _with_adapter(model, method, architecture, seed=seed, dropout=dropout, run=run)
+
+
+def _with_adapter(
+    model: PreTrainedModel,
+    method: Method,
+    architecture: Architecture,
+    *,
+    seed: int,
+    dropout: float | None,
+    run: Run | None,
+) -> Classifier:
     adapter = method.adapter
     if adapter is None:
         raise ValueError(f"method {method.slug!r} has nothing to attach to a backbone")
@@ -122,8 +190,53 @@ def attach(
             name for part in targets["target_modules"] for name in _modules_named(model, part)
         )
     transformers.set_seed(seed)
-    attached = peft.get_peft_model(model, _peft_config(adapter, targets, architecture.head))
-    return Classifier(attached, method, architecture, intended)
+    try:
+        config = _peft_config(adapter, targets, architecture.head, run)
+        if isinstance(config, peft.PromptLearningConfig):
+            _tell_sizes(config, model.config)
+        with as_expected():
+            # Nothing is drawn of what is computed from activations afterwards.
+            later = adapter.start is Start.ACTIVATIONS
+            attached = peft.get_peft_model(model, config, low_cpu_mem_usage=later)
+    except ValueError as error:
+        raise UsageError(
+            f"{method.name} can't be attached to this {model.config.model_type}: {error}"
+        ) from error
+    if adapter.start is Start.ACTIVATIONS:
+        start_from_activations(attached, _known(run, method).batches())
+    elif adapter.start is Start.QUANTISATION_ERROR:
+        start_from_quantisation_error(attached, _known(run, method).full_precision())
+    if method.optimiser is not None and method.optimiser.full_gradient:
+        _keep_first_factors(attached)
+    head = {name: attached.get_base_model().get_submodule(name) for name in architecture.head}
+    apart = [name for name, part in head.items() if not any(map(_is_trained, part.parameters()))]
+    for name in apart:
+        head[name].requires_grad_(True)
+    return Classifier(attached, method, architecture, intended, tuple(apart))
+
+
+def _tell_sizes(config: peft.PromptLearningConfig, of: PretrainedConfig) -> None:
+    """Tell peft the sizes of a model whose configuration has other names for them (DistilBERT)."""
+    if "hidden_size" not in of.to_dict():
+        config.token_dim = of.hidden_size
+        config.num_layers = of.num_hidden_layers
+        config.num_attention_heads = of.num_attention_heads
+
+
+def _keep_first_factors(model: nn.Module) -> None:
+    """Leave the first factor of each LoRA as it was drawn."""
+    for lora in lora_factors(model):
+        lora.first.requires_grad_(False)
+
+
+def _known(run: Run | None, method: Method) -> Run:
+    if run is None:
+        raise ValueError(f"method {method.slug!r} has to know the run that it is attached for")
+    return run
+
+
+def _is_trained(parameter: nn.Parameter) -> bool:
+    return parameter.requires_grad
 
 
 def _modules_named(model: nn.Module, part: str) -> list[str]:
@@ -142,9 +255,18 @@ def _settle_biases(model: nn.Module) -> None:
 
 
 def _peft_config(
-    adapter: Adapter, targets: Mapping[str, list[str]], head: tuple[str, ...]
+    adapter: Adapter, targets: Mapping[str, list[str]], head: tuple[str, ...], run: Run | None
 ) -> peft.PeftConfig:
     options = {**adapter.options, **targets}
+    if adapter.shares or adapter.frequent_tokens:
+        if run is None:
+            raise TypeError(f"a {adapter.config} has to know the run that it is attached for")
+        options |= {name: round(share * run.updates) for name, share in adapter.shares.items()}
+        for name, count in adapter.frequent_tokens.items():
+            seen = Counter(token for text in run.texts for token in text)
+            # Of equally frequent ones the lower id, so that their order in the texts is no matter.
+            ranked = sorted(seen, key=lambda token: (-seen[token], token))
+            options[name] = ranked[:count]
     kind = getattr(peft, adapter.config)
     # peft itself trains modules called so; a configuration that saves none has no such option.
     beyond = [name for name in head if name not in ("classifier", "score")]

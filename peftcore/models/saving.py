@@ -12,23 +12,24 @@ from transformers import PreTrainedModel
 from peftcore.methods import Trains
 from peftcore.models.attach import Classifier
 from peftcore.models.backbones import WEIGHTS_FILE
+from peftcore.models.expecting import as_expected
 
-_HEAD_FILE = "head.safetensors"
+_APART_FILE = "trained.safetensors"
+"""What peft and transformers don't save by themselves."""
 
 
 def save_trained(classifier: Classifier, folder: Path) -> int:
     """Write what must be kept besides the backbone, and return its size in bytes."""
-    model = classifier.model
-    if classifier.method.trains is Trains.HEAD:
-        tensors = {
-            name: parameter.detach().contiguous()
-            for name, parameter in classifier.parameters().items()
-            if classifier.in_head(name)
-        }
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, folder / _HEAD_FILE)
-    else:
+    model, trains = classifier.model, classifier.method.trains
+    folder.mkdir(parents=True, exist_ok=True)
+    if trains in (Trains.EVERYTHING, Trains.ADAPTER):
         model.save_pretrained(folder)  # type: ignore[operator]  # peft's or transformers' own
+        apart = classifier.head_parameters_apart()
+    else:
+        apart = classifier.trained_parameters()
+    if apart:
+        tensors = {name: parameter.detach().contiguous() for name, parameter in apart.items()}
+        save_file(tensors, folder / _APART_FILE)
     return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
 
@@ -51,9 +52,15 @@ def load_trained(classifier: Classifier, backbone: PreTrainedModel, folder: Path
         folder: where the files are.
     """
     trains = classifier.method.trains
+    loaded: nn.Module = backbone
     if trains is Trains.ADAPTER:
-        loaded: nn.Module = peft.PeftModel.from_pretrained(backbone, folder)
-        return loaded
-    file = _HEAD_FILE if trains is Trains.HEAD else WEIGHTS_FILE
-    backbone.load_state_dict(load_file(folder / file), strict=trains is Trains.EVERYTHING)
-    return backbone
+        with as_expected():
+            loaded = peft.PeftModel.from_pretrained(backbone, folder)
+    elif trains is Trains.EVERYTHING:
+        loaded.load_state_dict(load_file(folder / WEIGHTS_FILE))
+    if (folder / _APART_FILE).exists():
+        tensors = load_file(folder / _APART_FILE)
+        unknown = loaded.load_state_dict(tensors, strict=False).unexpected_keys
+        if unknown:
+            raise KeyError(f"{_APART_FILE} holds {unknown[0]}, which the model does not have")
+    return loaded

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peftcore.data.sources import locate_data
 from peftcore.errors import UsageError
-from peftcore.methods import Method, find_method
+from peftcore.methods import Method, find_methods
 from peftcore.models.architectures import architecture_of
 from peftcore.models.backbones import locate_backbone, read_config
 from peftcore.scenarios import (
@@ -31,7 +31,8 @@ class Selection:
 
     Attributes:
         scenario: a scenario's name, or a declaration that is none of peftcore's own.
-        methods: method slugs, or declarations that are none of peftcore's own.
+        methods: slugs of methods or names of groups of them, or declarations that are none of
+            peftcore's own.
         seeds: the seeds.
         model: a backbone in the scenario's place.
         data: a data set in the scenario's place.
@@ -70,10 +71,12 @@ class Selection:
         slugs = self.methods if self.methods is not None else self.find_scenario().methods
         if not slugs:
             raise UsageError(f"{self.prefix}method names no method: see peftcore methods")
-        found = [
-            slug if isinstance(slug, Method) else find_method(slug, where=f"{self.prefix}method")
-            for slug in slugs
-        ]
+        found: list[Method] = []
+        for name in slugs:
+            if isinstance(name, Method):
+                found.append(name)
+            else:
+                found += find_methods(name, where=f"{self.prefix}method")
         return list(dict.fromkeys(found))
 
     def find_backbone(self) -> Source:
@@ -176,7 +179,7 @@ def longest_text(backbone: Source) -> int:
     return architecture_of(config["model_type"]).longest_text(config)
 
 
-def _require_fit(backbone: Source, max_length: int, methods: Iterable[Method]) -> None:
+def _require_fit(backbone: Source, max_length: int, methods: Sequence[Method]) -> None:
     """Check that a backbone can take texts of this many tokens, and each method's adapter."""
     architecture = architecture_of(read_config(backbone)["model_type"])
     for method in methods:
@@ -187,6 +190,13 @@ def _require_fit(backbone: Source, max_length: int, methods: Iterable[Method]) -
             f"max_length={max_length} is more than the {longest} tokens that {backbone.name} can "
             f"take: ask for at most {longest}"
         )
+    for method in methods:
+        added = 0 if method.adapter is None else method.adapter.added_tokens
+        if max_length + added > longest:
+            raise UsageError(
+                f"{method.name} puts {added} tokens before each text, and {backbone.name} can take "
+                f"{longest} in all: ask for max_length={longest - added} at most, not {max_length}"
+            )
 
 
 def _departures(selection: Selection, scenario: Scenario, backbone: str, data: str) -> list[str]:

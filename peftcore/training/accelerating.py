@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from peft.tuners.ia3.layer import IA3Layer
 from peft.tuners.lora.layer import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from peftcore.accelerations import (
     ALL,
@@ -34,7 +36,7 @@ from peftcore.accelerations import (
     Acceleration,
 )
 from peftcore.data.batches import Batch, Feed, Tokenised
-from peftcore.methods import Trains
+from peftcore.methods import Optimiser, Trains
 from peftcore.models.attach import Classifier
 from peftcore.models.loading import DTYPES, own_storage
 from peftcore.scenarios import Precision, Recipe
@@ -62,6 +64,10 @@ class Accelerated:
         first_position: the position of a text's first token.
         kernels: compiled passes, if they are on.
         stand_ins: what is trained in the place of some parameters.
+        inputs: what the model takes beside a text: 0 for each.
+        adds_loss: whether the model's own loss has a term that its logits don't tell.
+        allocate: gives out ranks after each update, told its number from 0.
+        optimiser: what updates the weights, if not AdamW alone.
     """
 
     model: nn.Module
@@ -72,6 +78,10 @@ class Accelerated:
     first_position: int = 0
     kernels: ctypes.CDLL | None = None
     stand_ins: StandIns = field(default_factory=StandIns)
+    inputs: tuple[str, ...] = ()
+    adds_loss: bool = False
+    allocate: Callable[[int], None] | None = None
+    optimiser: Optimiser | None = None
 
     def on(self, acceleration: Acceleration) -> bool:
         """Return whether an acceleration is on."""
@@ -93,7 +103,21 @@ class Accelerated:
 
     def logits(self, batch: Batch) -> torch.Tensor:
         """Return the logits of one batch in 32 bits, shape (texts, labels)."""
-        options: dict[str, object] = {}
+        logits: torch.Tensor = self._output(batch).logits
+        return logits.float()
+
+    def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what training makes smaller, and the mean loss of the batch, which it holds."""
+        if not self.adds_loss:
+            loss = cross_entropy(self.logits(batch), batch.labels)
+            return loss, loss
+        output = self._output(batch, labels=batch.labels)
+        return output.loss, cross_entropy(output.logits.float(), batch.labels)
+
+    def _output(self, batch: Batch, **options: object) -> Any:
+        rows = batch.input_ids.shape[0]
+        for name in self.inputs:
+            options[name] = torch.zeros(rows, dtype=torch.int64, device=self.device)
         if batch.position_ids is not None:
             options["position_ids"] = batch.position_ids
         if self.layout is not None:
@@ -101,9 +125,7 @@ class Accelerated:
         else:
             options["attention_mask"] = batch.attention_mask
         with autocast(self.device, self.precision):
-            output = self.model(input_ids=batch.input_ids, **options)
-        logits: torch.Tensor = output.logits
-        return logits.float()
+            return self.model(input_ids=batch.input_ids, **options)
 
     def trained(self) -> list[tuple[str, nn.Parameter]]:
         """Return what an optimiser updates, each by the name of its parameter."""
@@ -132,10 +154,12 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     )
 
 
-def plain(model: nn.Module, device: torch.device, precision: Precision) -> Accelerated:
+def plain(
+    model: nn.Module, device: torch.device, precision: Precision, *, inputs: tuple[str, ...] = ()
+) -> Accelerated:
     """Return a model without any acceleration, as it will be used."""
     off = dict.fromkeys(ALL, "not asked for")
-    return Accelerated(model=model, device=device, precision=precision, off=off)
+    return Accelerated(model=model, device=device, precision=precision, off=off, inputs=inputs)
 
 
 @contextmanager
@@ -154,7 +178,8 @@ def accelerated(
         examples: what it will be trained on.
     """
     model, dtype = classifier.model, DTYPES[recipe.precision]
-    encoder = None if classifier.adds_tokens() else find_encoder(model)
+    adapter = classifier.method.adapter
+    encoder = None if _row_by_row(classifier) else find_encoder(model)
     off = {name: "not asked for" for name in ALL if name not in recipe.accelerations}
     for name, why in _obstacles(classifier, encoder, recipe, device).items():
         off.setdefault(name, why)
@@ -213,6 +238,10 @@ def accelerated(
             first_position=classifier.first_position(),
             kernels=kernels,
             stand_ins=stand_ins,
+            inputs=() if adapter is None else adapter.inputs,
+            adds_loss=adapter is not None and adapter.adds_loss,
+            allocate=classifier.allocate(),
+            optimiser=classifier.method.optimiser,
         )
 
 
@@ -246,8 +275,8 @@ def _obstacles(
         why = "for processors and CUDA GPUs only"
     elif device.type == "cuda" and precision is Precision.FP32:
         why = "on a GPU for 16 bits only"
-    elif classifier.adds_tokens():
-        why = "the method adds tokens of its own to each text"
+    elif (row_by_row := _row_by_row(classifier)) is not None:
+        why = row_by_row
     elif encoder is None:
         why = "for the encoders of BERT and RoBERTa only"
     if why is not None:
@@ -270,6 +299,8 @@ def _obstacles(
         found[COMPILED_KERNELS] = "for 32 bits and bf16 only"
     if device.type != "cuda":
         found[STEP_GRAPH] = "for CUDA GPUs only"
+    elif classifier.allocate() is not None:
+        found[STEP_GRAPH] = "the method gives out its ranks after each step"
     if device.type != "cpu":
         found[CHEAP_DROPOUT] = "a GPU draws its random numbers faster than it can use them"
         found[COMPILED_KERNELS] = found[BF16_GRADIENTS] = "for processors only"
@@ -284,6 +315,16 @@ def _obstacles(
         # What an architecture is like says more than that it isn't BERT's.
         named.update(classifier.architecture.obstacles)
     return named
+
+
+def _row_by_row(classifier: Classifier) -> str | None:
+    """Return why a method needs a row of its own for each text, ``None`` where it doesn't."""
+    if classifier.adds_tokens():
+        return "the method adds tokens of its own to each text"
+    adapter = classifier.method.adapter
+    if adapter is not None and adapter.inputs:
+        return f"the method takes {', '.join(adapter.inputs)} beside each text"
+    return None
 
 
 def _token_embedding(model: nn.Module) -> nn.Embedding:

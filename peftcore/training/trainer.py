@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from peft.optimizers import create_lorafa_optimizer
 from torch import nn
+from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import (
     Trainer,
@@ -32,6 +34,7 @@ from peftcore.training.accelerating import Accelerated
 from peftcore.training.evaluating import Evaluator
 from peftcore.training.observing import LossWatch, Observer, StepClock, TrainingLog
 from peftcore.training.resuming import Keeper
+from peftcore.training.updating import parameter_groups
 
 
 def train(
@@ -77,7 +80,9 @@ def train(
             model=classifier.model,
             args=arguments,
             positions=_Positions(len(examples)),
-            data_collator=_Collator(examples),
+            data_collator=_Collator(examples, classifier.inputs),
+            optimizers=(_optimiser(classifier, recipe), None),
+            adds_loss=classifier.adds_loss,
             sampler=_FixedOrder(len(examples), seed),
             watch=watch,
         )
@@ -90,8 +95,11 @@ def train(
             observe,
             log,
             StepClock(classifier.device),
+            classifier.inputs,
         )
         trainer.add_callback(stopwatch)
+        if classifier.allocate is not None:
+            trainer.add_callback(_Allocation(classifier.allocate))
         with phases.measure("train"):
             trainer.train()
             watch.fetch()
@@ -119,8 +127,9 @@ class _Positions(Dataset[int]):
 class _Collator:
     """Pads a batch to its longest example, as ``DataCollatorWithPadding`` does."""
 
-    def __init__(self, examples: Tokenised) -> None:
+    def __init__(self, examples: Tokenised, inputs: Sequence[str]) -> None:
         self._feed = Feed(examples, torch.device("cpu"))
+        self._extra = inputs
 
     def __call__(self, positions: Sequence[int]) -> dict[str, torch.Tensor | None]:
         batch = self._feed.batch(positions)
@@ -128,6 +137,7 @@ class _Collator:
             "input_ids": batch.input_ids,
             "attention_mask": batch.attention_mask,
             "labels": batch.labels,
+            **{name: torch.zeros(len(positions), dtype=torch.int64) for name in self._extra},
         }
 
 
@@ -154,9 +164,16 @@ class _Trainer(Trainer):
     """Trainer with our order of examples, that keeps the loss of each step."""
 
     def __init__(
-        self, *, positions: _Positions, sampler: _FixedOrder, watch: LossWatch, **options: Any
+        self,
+        *,
+        positions: _Positions,
+        sampler: _FixedOrder,
+        watch: LossWatch,
+        adds_loss: bool,
+        **options: Any,
     ) -> None:
         super().__init__(train_dataset=positions, **options)
+        self._adds_loss = adds_loss
         self._positions = positions
         self._sampler = sampler
         self._watch = watch
@@ -172,11 +189,52 @@ class _Trainer(Trainer):
         prepared: DataLoader[int] = self.accelerator.prepare(loader)
         return prepared
 
-    def compute_loss(self, model: nn.Module, *inputs: Any, **options: Any) -> Any:
-        result = super().compute_loss(model, *inputs, **options)
+    def compute_loss(  # type: ignore[override]  # what else it is given is passed on
+        self, model: nn.Module, inputs: Any, return_outputs: bool = False, **options: Any
+    ) -> Any:
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **options)
         if model.training:
-            self._watch.saw((result[0] if isinstance(result, tuple) else result).detach())
-        return result
+            seen = loss
+            if self._adds_loss:
+                seen = cross_entropy(outputs.logits.float(), inputs["labels"])
+            self._watch.saw(seen.detach())
+        return (loss, outputs) if return_outputs else loss
+
+
+def _optimiser(classifier: Accelerated, recipe: Recipe) -> torch.optim.Optimizer | None:
+    """Return the optimiser that the method brings with it, ``None`` for Trainer's own."""
+    own = classifier.optimiser
+    if own is None:
+        return None
+    if own.full_gradient:
+        # The very function that peft documents for it.
+        model: Any = classifier.model
+        config = model.peft_config["default"]
+        optimiser: torch.optim.Optimizer = create_lorafa_optimizer(
+            model,
+            r=config.r,
+            lora_alpha=config.lora_alpha,
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+        )
+        return optimiser
+    return torch.optim.AdamW(parameter_groups(classifier, recipe), fused=True)
+
+
+class _Allocation(TrainerCallback):
+    """Has a method give out its ranks after each update, while the gradients are still there."""
+
+    def __init__(self, allocate: Callable[[int], None]) -> None:
+        self._allocate = allocate
+
+    def on_optimizer_step(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 (named by transformers)
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002 (named by transformers)
+        **_: Any,
+    ) -> None:
+        self._allocate(state.global_step)
 
 
 class _Stopwatch(TrainerCallback):
@@ -191,8 +249,10 @@ class _Stopwatch(TrainerCallback):
         observe: Observer,
         log: TrainingLog,
         clock: StepClock,
+        inputs: Sequence[str],
     ) -> None:
         self._trainer = trainer
+        self._inputs = inputs
         self._held_out = held_out
         self._evaluator = evaluator
         self._phases = phases
@@ -221,7 +281,8 @@ class _Stopwatch(TrainerCallback):
         """Predict the held-out examples, as one does with Trainer."""
         with self._phases.measure("evaluate"):
             self._observe({"phase": "evaluate", "epoch": len(self._log.epoch_accuracies) + 1})
-            self._trainer.data_collator = _Collator(self._evaluator.feed.examples)
+            examples = self._evaluator.feed.examples
+            self._trainer.data_collator = _Collator(examples, self._inputs)
             logits = self._trainer.predict(self._held_out).predictions
         self._log.predictions = [int(label) for label in np.argmax(logits, axis=-1)]
         self._log.epoch_accuracies.append(self._evaluator.accuracy(self._log.predictions))

@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 import transformers
-from torch.nn.functional import cross_entropy
 
 from peftcore.accelerations import COMPILED_KERNELS, SORTED_EVALUATION
-from peftcore.data.batches import Tokenised, tokenise
+from peftcore.data.batches import Tokenised
 from peftcore.data.examples import Examples, Sample
 from peftcore.measuring.counting import count_operations, weights_sha256
 from peftcore.measuring.environment import sources_sha256
@@ -37,7 +36,6 @@ from peftcore.models.loading import (
     DTYPES,
     classifier_config,
     load_classifier,
-    load_tokenizer,
     weights_folder,
 )
 from peftcore.models.saving import load_trained, save_trained, save_weights
@@ -47,6 +45,7 @@ from peftcore.training.checkpoints import CheckpointFolder, Checkpoints, sole_us
 from peftcore.training.evaluating import Evaluator, probe
 from peftcore.training.kernels.compiling import find_kernels
 from peftcore.training.observing import Observer
+from peftcore.training.preparing import run_of, tokenised
 from peftcore.training.resuming import Keeper
 from peftcore.trials import Engine, Trial
 
@@ -158,28 +157,30 @@ def _run_classifier(
             device=device,
         )
 
+    def load_backbone_in_full() -> transformers.PreTrainedModel:
+        return load_classifier(
+            folder,
+            config,
+            seed=trial.seed,
+            quantisation=None,
+            precision=recipe.precision,
+            device=device,
+        )
+
     def probe_plainly(model: torch.nn.Module) -> torch.Tensor:
-        unaccelerated = plain(model, device, recipe.precision)
+        inputs = () if method.adapter is None else method.adapter.inputs
+        unaccelerated = plain(model, device, recipe.precision, inputs=inputs)
         return probe(model, unaccelerated.feed(test), unaccelerated.logits)
 
     observe({"phase": "load"})
     with weights_folder(trial, config) as folder:
         with phases.measure("load"):
-            tokenizer = load_tokenizer(trial.backbone)
-            train, test = (
-                tokenise(
-                    examples,
-                    tokenizer,
-                    max_length=task.max_length,
-                    vocabulary=config.vocab_size,
-                    pad_id=config.pad_token_id,
-                )
-                for examples in (sample.train, sample.test)
-            )
+            train, test = tokenised(trial, sample, config)
             backbone = load_backbone()
         observe({"phase": "attach"})
         with phases.measure("attach"):
-            classifier = attach(backbone, method, seed=trial.seed, dropout=recipe.dropout)
+            run = run_of(trial, train, full_precision=load_backbone_in_full)
+            classifier = attach(backbone, method, seed=trial.seed, dropout=recipe.dropout, run=run)
         with phases.measure("check"):
             checks = [check_targets(classifier), check_head(classifier)]
         if keep is not None:
@@ -191,7 +192,9 @@ def _run_classifier(
         with accelerated(classifier, recipe, device, train) as running:
             with phases.measure("check"):
                 watch = WeightWatch(classifier)
-                keeper = _keeper(checkpoints, trial, watch.digest(), phases)
+                # What allocates ranks keeps a state of its own, which no checkpoint holds.
+                kept = checkpoints if running.allocate is None else None
+                keeper = _keeper(kept, trial, watch.digest(), phases)
             observe({"phase": "warm up"})
             with phases.measure("warm up"):
                 warm_up(running, train, recipe)
@@ -242,7 +245,9 @@ def _run_classifier(
                 file_bytes = save_trained(classifier, Path(saved))
             with phases.measure("reload"):
                 reloaded = load_trained(classifier, load_backbone(), Path(saved))
-                checks.append(check_reload(logits, probe_plainly(reloaded)))
+                smaller = method.adapter is not None and method.adapter.rounds_on_saving
+                rounding = recipe.precision if smaller else None
+                checks.append(check_reload(logits, probe_plainly(reloaded), rounding=rounding))
     measurement = {
         "accuracy": log.epoch_accuracies[-1],
         "step_seconds": log.median_step_seconds(),
@@ -297,7 +302,7 @@ def _forward_and_backward(
     order = range(min(len(examples), batches * recipe.batch_size))
     classifier.model.train()
     for batch in classifier.feed(examples).batches(order, recipe.batch_size):
-        cross_entropy(classifier.logits(batch), batch.labels).backward()
+        classifier.losses(batch)[0].backward()
     classifier.forget_gradients()
 
 
@@ -323,9 +328,13 @@ def _costs(phases: Phases, *, evaluations: int) -> dict[str, Any]:
 
 
 def _count_flops(classifier: Classifier, device: torch.device, recipe: Recipe) -> ModelFlops:
+    adapter = classifier.method.adapter
+    extra = () if adapter is None else adapter.inputs
+
     def forward(ids: torch.Tensor) -> object:
+        others = {name: torch.zeros_like(ids[:, 0]) for name in extra}
         with autocast(device, recipe.precision):
-            return classifier.model(input_ids=ids)
+            return classifier.model(input_ids=ids, **others)
 
     return count_flops(classifier.model, classifier.architecture, forward)
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from peftcore.accelerations import BF16_GRADIENTS, FUSED_UPDATE
 from peftcore.data.batches import Batch
+from peftcore.models.factors import lora_factors
 from peftcore.scenarios import Precision, Recipe
 from peftcore.training.accelerating import Accelerated
 from peftcore.training.kernels.adamw import AdamW as CompiledAdamW
@@ -58,13 +58,23 @@ class Update:
         self._scale = LossScale(device) if recipe.precision is Precision.FP16 else None
         self._taken = torch.zeros((), dtype=torch.float64, device=device)
         self._optimiser = _optimiser(classifier, recipe)
+        own = classifier.optimiser
+        follows = own is not None and own.full_gradient
+        self._full_gradient = FullGradient(classifier.model) if follows else None
+        self._calls = 0
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """Train on one batch and return its mean loss before the update, still on the device."""
-        loss = cross_entropy(self._classifier.logits(batch), batch.labels)
-        (loss if self._scale is None else loss * self._scale.factor).backward()
+        objective, loss = self._classifier.losses(batch)
+        (objective if self._scale is None else objective * self._scale.factor).backward()
         overflow = self._clip()
+        if self._full_gradient is not None:
+            self._full_gradient.apply()
         self._optimiser.step()
+        if self._classifier.allocate is not None:
+            # By the gradients, which are still there.
+            self._classifier.allocate(self._calls)
+            self._calls += 1
         self._decay(overflow)
         self._classifier.forget_gradients()
         return loss.detach()
@@ -104,8 +114,8 @@ class Update:
 
     def _set_rate(self) -> None:
         left = (1 - self._taken / self._steps).clamp(min=0)
-        rate = self._recipe.learning_rate * left
         for group in self._optimiser.param_groups:
+            rate = self._recipe.learning_rate * group.get("rate_factor", 1.0) * left
             if isinstance(group["lr"], torch.Tensor):
                 group["lr"].copy_(rate)
             else:
@@ -208,7 +218,7 @@ def require_like(like: torch.Tensor, found: torch.Tensor | None, name: str) -> N
 
 def _optimiser(classifier: Accelerated, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the AdamW that this recipe asks for."""
-    groups = _groups(classifier, recipe.weight_decay)
+    groups = parameter_groups(classifier, recipe)
     if classifier.kernels is not None and classifier.on(BF16_GRADIENTS):
         return CompiledAdamW(
             groups,
@@ -218,14 +228,16 @@ def _optimiser(classifier: Accelerated, recipe: Recipe) -> torch.optim.Optimizer
         )
     if classifier.device.type == "cpu":
         return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=0.0, fused=True)
-    rate = torch.tensor(recipe.learning_rate, device=classifier.device)
-    return torch.optim.AdamW(groups, lr=rate, weight_decay=0.0, fused=True, capturable=True)
+    for group in groups:
+        # Of each group its own, as each is changed in place.
+        group["lr"] = torch.tensor(group["lr"], device=classifier.device)
+    return torch.optim.AdamW(groups, weight_decay=0.0, fused=True, capturable=True)
 
 
-def _groups(classifier: Accelerated, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the trained parameters as AdamW takes them: decayed are those that Trainer decays.
+def parameter_groups(classifier: Accelerated, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the trained parameters as AdamW takes them, by their decay and their rate.
 
-    That is all but biases and those of normalisations.
+    Decayed are those that Trainer decays: all but biases and those of normalisations.
     """
     normalising = {
         id(p)
@@ -233,15 +245,46 @@ def _groups(classifier: Accelerated, weight_decay: float) -> list[dict[str, Any]
         if isinstance(module, nn.LayerNorm)
         for p in module.parameters()
     }
-    decayed: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
+    factors = {} if classifier.optimiser is None else classifier.optimiser.rate_factors
+    members: dict[tuple[bool, float], list[nn.Parameter]] = {(True, 1.0): [], (False, 1.0): []}
     for name, parameter in classifier.trained():
         exempt = id(parameter) in normalising or _NOT_DECAYED.search(name.lower())
-        (others if exempt else decayed).append(parameter)
+        factor = next((factor for part, factor in factors.items() if part in name), 1.0)
+        members.setdefault((not exempt, factor), []).append(parameter)
     return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {
+            "params": parameters,
+            "weight_decay": recipe.weight_decay if decayed else 0.0,
+            "lr": recipe.learning_rate * factor,
+            "rate_factor": factor,
+        }
+        for (decayed, factor), parameters in members.items()
     ]
+
+
+class FullGradient:
+    """Replaces the gradients of LoRA's second factors by those of LoRA-FA (arXiv:2308.03303).
+
+    With the first factor A held as it is, the gradient of B whose product with A is closest to that
+    of the whole matrix is G (A Aᵀ)⁻¹ / s², of B's own gradient G and LoRA's scaling s: the least
+    squares solution.
+
+    Args:
+        model: with LoRA attached, whose first factors are not trained.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._inverses = []
+        for lora in lora_factors(model):
+            first = lora.first.detach()
+            inverse = torch.linalg.inv(first @ first.T) / lora.scaling**2
+            self._inverses.append((lora.second, inverse))
+
+    def apply(self) -> None:
+        """Replace them, in place."""
+        for second, inverse in self._inverses:
+            if second.grad is not None:
+                second.grad.copy_(second.grad @ inverse)
 
 
 _NOT_DECAYED = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")

@@ -11,9 +11,10 @@ from typing import Any
 import psutil
 import pytest
 
+from peftcore.conformance.tiny import write_tiny_model
 from peftcore.results.collecting import Collector
 from peftcore.trials import Outcome, Weights
-from tests.conftest import MakeTrial, write_tiny_model
+from tests.conftest import MakeTrial
 from tests.faults import kill_loop
 from tests.faults.test_killed_session import Killer
 

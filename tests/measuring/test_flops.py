@@ -12,16 +12,17 @@ from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForSequenceClassification
 
+from peftcore.conformance.tiny import ARCHITECTURES
 from peftcore.measuring.flops import ModelFlops, count_flops
-from peftcore.methods import METHODS, Trains, find_method
+from peftcore.methods import Trains, find_method
 from peftcore.models.attach import Classifier, attach
 from peftcore.models.backbones import locate_backbone
 from peftcore.models.loading import classifier_config, load_classifier
 from peftcore.scenarios import Precision
 from peftcore.trials import Source, Weights
-from tests.conftest import TINY_CONFIGS
+from tests.conftest import STUDIED
 
-TRAINED = [method.slug for method in METHODS if method.trains is not Trains.BAG_OF_WORDS]
+TRAINED = [method.slug for method in STUDIED if method.trains is not Trains.BAG_OF_WORDS]
 
 
 def classifier(source: Source, slug: str, device: str) -> Classifier:
@@ -38,7 +39,7 @@ def counted(found: Classifier) -> ModelFlops:
 
 
 @pytest.mark.parametrize("slug", TRAINED)
-@pytest.mark.parametrize("kind", TINY_CONFIGS)
+@pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_they_are_what_torch_counts_of_the_plain_model(
     tiny_models: Callable[[str], Path], kind: str, slug: str
 ) -> None:

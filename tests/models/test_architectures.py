@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from peft.utils import constants
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from peftcore.conformance.tiny import ARCHITECTURES
 from peftcore.errors import UsageError
 from peftcore.methods import METHODS, Adapter, Method, Trains, find_method
 from peftcore.models.architectures import architecture_of
@@ -22,7 +24,7 @@ from peftcore.models.checks import check_head, check_targets
 from peftcore.models.loading import classifier_config
 from peftcore.running.planning import Selection, plan
 from peftcore.trials import Source, Weights
-from tests.conftest import TINY_CONFIGS, write_bare_model
+from tests.conftest import STUDIED, write_bare_model
 
 TinyModels = Callable[[str], Path]
 ADAPTED = {
@@ -60,7 +62,7 @@ def test_the_modules_that_carry_an_adapter(tiny_models: TinyModels, kind: str, s
     assert all(any(name.endswith(f".{end}") for name in first_layer) for end in endings)
 
 
-@pytest.mark.parametrize("kind", TINY_CONFIGS)
+@pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_lora_and_ia3_target_what_peft_would(kind: str) -> None:
     """peft knows no default for DistilBERT and ModernBERT; those, and only those, are declared."""
     architecture = architecture_of(kind)
@@ -74,7 +76,7 @@ def test_lora_and_ia3_target_what_peft_would(kind: str) -> None:
     assert (architecture.target_options(ia3, name="IA3") == {}) is known
 
 
-@pytest.mark.parametrize("kind", TINY_CONFIGS)
+@pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_the_head_is_all_that_pretraining_leaves_out(tiny_models: TinyModels, kind: str) -> None:
     """Outside the backbone there is nothing but the head and what is kept in full precision."""
     model = attached(tiny_models(kind), "full").model
@@ -132,7 +134,7 @@ def test_published_configurations_are_read_as_models_of_their_known_size(
     assert architecture_of(kind).longest_text(content) == texts
 
 
-@pytest.mark.parametrize("kind", TINY_CONFIGS)
+@pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_positions_that_a_configuration_does_not_tell_are_transformers_default(kind: str) -> None:
     if kind != "roberta":  # Its published configurations all tell.
         default = AutoConfig.for_model(kind).max_position_embeddings
@@ -157,11 +159,27 @@ def test_a_method_that_fits_no_part_is_refused_before_anything_runs(
     with pytest.raises(UsageError, match="names no targets, and neither peft nor peftcore"):
         architecture.require(undeclared)
     folder = write_bare_model(tmp_path / "model", **config)
-    monkeypatch.setattr("peftcore.running.planning.find_method", lambda *_, **__: undeclared)
+    monkeypatch.setattr("peftcore.running.planning.find_methods", lambda *_, **__: [undeclared])
     with pytest.raises(UsageError, match="New can't be attached"):
         plan(Selection(methods=("new",), model=str(folder)))
-    for declared in METHODS:
+    for declared in STUDIED:
         architecture.require(declared)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_what_an_architecture_refuses_is_a_method_that_there_is(kind: str) -> None:
+    architecture = architecture_of(kind)
+    refused = set()
+    for method in METHODS:
+        adapter = method.adapter
+        about = set() if adapter is None else {adapter.config, adapter.start}
+        if not about & architecture.refused.keys():
+            architecture.require(method)
+            continue
+        refused |= about & architecture.refused.keys()
+        with pytest.raises(UsageError, match=f"^{re.escape(method.name)} can't be attached to"):
+            architecture.require(method)
+    assert refused == set(architecture.refused)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from peftcore.errors import CheckFailed, UsageError
-from peftcore.methods import METHODS, Method, Trains, find_method
+from peftcore.methods import Method, Trains, find_method
 from peftcore.models.architectures import architecture_of
 from peftcore.models.attach import Classifier, attach, count_parameters
 from peftcore.models.backbones import locate_backbone
@@ -22,8 +22,9 @@ from peftcore.models.loading import classifier_config, load_classifier
 from peftcore.models.saving import load_trained, save_trained
 from peftcore.scenarios import Precision
 from peftcore.trials import Source, Weights
+from tests.conftest import STUDIED
 
-TRAINED = [method for method in METHODS if method.trains is not Trains.BAG_OF_WORDS]
+TRAINED = [method for method in STUDIED if method.trains is not Trains.BAG_OF_WORDS]
 
 
 def on_meta(backbone: str, method: str) -> Classifier:

@@ -15,11 +15,12 @@ from typing import Any
 import psutil
 import pytest
 
+from peftcore.conformance.tiny import write_tiny_model
 from peftcore.results.records import Measurement
 from peftcore.running import process
 from peftcore.running.process import ChildReport, run_in_child
 from peftcore.trials import Outcome, Trial, Weights
-from tests.conftest import MakeTrial, write_csv, write_tiny_model
+from tests.conftest import MakeTrial, write_csv
 
 GONE_SECONDS = 10.0
 """How long a process may take to disappear, on a machine that is busy."""

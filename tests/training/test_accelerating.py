@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from peftcore.accelerations import ALL
 from peftcore.data.batches import Tokenised
-from peftcore.methods import METHODS, Method, Trains, find_method
+from peftcore.methods import Method, Trains, find_method
 from peftcore.models.attach import Classifier
 from peftcore.models.saving import save_trained
 from peftcore.scenarios import Precision, Recipe
@@ -22,9 +22,9 @@ from peftcore.training import trial as trials
 from peftcore.training.accelerating import Accelerated
 from peftcore.training.trial import TrialResult, run_trial
 from peftcore.trials import Engine, Trial
-from tests.conftest import MakeTrial, sample_of
+from tests.conftest import STUDIED, MakeTrial, sample_of
 
-TRAINED = [method for method in METHODS if method.trains is not Trains.BAG_OF_WORDS]
+TRAINED = [method for method in STUDIED if method.trains is not Trains.BAG_OF_WORDS]
 
 
 def run(trial: Trial) -> TrialResult:

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from peftcore.accelerations import ALL
-from peftcore.methods import METHODS, Method, Trains
+from peftcore.conformance.tiny import ARCHITECTURES
+from peftcore.methods import Method, Trains
 from peftcore.models.architectures import architecture_of
 from peftcore.scenarios import Precision
 from peftcore.training.kernels.compiling import find_kernels
 from peftcore.training.trial import TrialResult, run_trial
 from peftcore.trials import Engine, Trial
-from tests.conftest import TINY_CONFIGS, MakeTrial, sample_of
+from tests.conftest import STUDIED, MakeTrial, sample_of
 
-TRAINED = [method for method in METHODS if method.trains is not Trains.BAG_OF_WORDS]
+TRAINED = [method for method in STUDIED if method.trains is not Trains.BAG_OF_WORDS]
 ONLY_BERT = "for the encoders of BERT and RoBERTa only"
 OBSTACLES = {
     "bert": {},
@@ -80,7 +81,7 @@ def expected_off(kind: str, slug: str, precision: Precision, *, drops: bool) -> 
 
 
 def test_each_architecture_has_a_tiny_model() -> None:
-    assert set(OBSTACLES) == set(TINY_CONFIGS)
+    assert set(OBSTACLES) == set(ARCHITECTURES)
     for kind in OBSTACLES:
         architecture_of(kind)
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from peftcore.data.sources import locate_data
-from peftcore.methods import METHODS, Method, Trains
+from peftcore.methods import Method, Trains
 from peftcore.models.backbones import locate_backbone
 from peftcore.scenarios import Precision, Recipe, Task
 from peftcore.training.trial import TrialResult, run_trial
 from peftcore.trials import Engine, Trial, Weights
-from tests.conftest import MakeTrial, sample_of
+from tests.conftest import STUDIED, MakeTrial, sample_of
 
-TRAINED = [method for method in METHODS if method.trains is not Trains.BAG_OF_WORDS]
+TRAINED = [method for method in STUDIED if method.trains is not Trains.BAG_OF_WORDS]
 CANDIDATES = [method for method in TRAINED if not method.reference]
 
 

@@ -9,15 +9,15 @@ import torch
 
 from peftcore.accelerations import ALL
 from peftcore.measuring.memory import AllocatedMemory, process_bytes
-from peftcore.methods import METHODS, Method
+from peftcore.methods import Method
 from peftcore.scenarios import Precision
 from peftcore.training.trial import run_trial
 from peftcore.trials import Engine
-from tests.conftest import MakeTrial, sample_of
+from tests.conftest import STUDIED, MakeTrial, sample_of
 
 pytestmark = pytest.mark.gpu
 
-CANDIDATES = [method for method in METHODS if not method.reference]
+CANDIDATES = [method for method in STUDIED if not method.reference]
 
 
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16], ids=str)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from peftcore.conformance.tiny import review_rows
 from peftcore.data.examples import Examples
 from peftcore.errors import CheckFailed, LossNotFinite
 from peftcore.measuring.weights import BEGUN, TRAINED
-from peftcore.methods import METHODS, Method
+from peftcore.methods import Method
 from peftcore.models import attach as attaching
 from peftcore.models.attach import Classifier
 from peftcore.results.records import Measurement
@@ -22,9 +23,9 @@ from peftcore.training.accelerating import Accelerated
 from peftcore.training.bag_of_words import fit_bag_of_words
 from peftcore.training.trial import run_trial
 from peftcore.trials import Engine, Trial, Weights
-from tests.conftest import MakeTrial, review_rows, sample_of
+from tests.conftest import STUDIED, MakeTrial, sample_of
 
-CANDIDATES = [method for method in METHODS if not method.reference]
+CANDIDATES = [method for method in STUDIED if not method.reference]
 
 
 def run(trial: Trial) -> trials.TrialResult:
@@ -46,7 +47,7 @@ def test_trained_weights_are_kept_as_they_were_before_and_after(
     assert len(moved) > len(after) / 2
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.slug)
+@pytest.mark.parametrize("method", STUDIED, ids=lambda method: method.slug)
 def test_every_method_leaves_a_whole_measurement(make_trial: MakeTrial, method: Method) -> None:
     result = run(make_trial(method.slug, epochs=2))
     measured = Measurement.from_json(result.measurement)

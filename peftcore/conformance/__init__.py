@@ -1,0 +1,1 @@
+"""Whether each method still does on each architecture what it did."""
