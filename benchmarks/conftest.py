@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+APART = ("test_engine.py", "test_conformance.py")
+
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave the comparison of the engines to those who ask for it by its file."""
+    """Leave what answers another question to those who ask for it by its file."""
     named = [Path(argument.partition("::")[0]).name for argument in config.args]
-    if collection_path.name == "test_engine.py" and collection_path.name not in named:
+    if collection_path.name in APART and collection_path.name not in named:
         return True
     return None

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,16 @@ import click
 from tabulate import tabulate
 
 from peftcore.accelerations import ACCELERATIONS
-from peftcore.errors import PeftcoreError, RecordNotStored, StoreError, UsageError, member
-from peftcore.methods import METHODS
+from peftcore.errors import PeftcoreError, RecordNotStored, StoreError, UsageError, member, unknown
+from peftcore.methods import METHODS, Trains
 from peftcore.running.planning import Selection, parse_methods, plan
 from peftcore.running.progress import ProgressDisplay
 from peftcore.scenarios import DEFAULT_SCENARIO, SCENARIOS
 from peftcore.trials import Engine, Outcome, Weights
+from peftcore.writing import write_whole
 
 if TYPE_CHECKING:
+    from peftcore.gate.verdicts import GateMode
     from peftcore.results.records import Record
 
 DEFAULT_STORE = Path(".peftcore")
@@ -67,13 +70,13 @@ _store_option = click.option(
 )
 
 
-def _require_writable(file: str | None) -> None:
-    """Check that JSON can be written where it was asked for, before a trial is run for it."""
+def _require_writable(file: str | None, option: str = "--json") -> None:
+    """Check that a file can be written where it was asked for, before a trial is run for it."""
     if file in (None, "-"):
         return
     path = Path(file)
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UsageError(f"--json {file} can't be written: name a file in a folder that is there")
+        raise UsageError(f"{option} {file} can't be written: name a file in a folder that is there")
 
 
 def _write_json(content: Any, file: str | None) -> bool:
@@ -278,7 +281,10 @@ def compare(
 
     Either is the folder of a store, exported records (.jsonl) or a baseline file. Exits with 1
     where the gate fails. Metrics are named by accuracy, time, memory and counts, or by their keys.
+
+    Of two files that `peftcore fingerprint` wrote it says what changed between them.
     """
+    from peftcore.conformance.fingerprints import is_fingerprint
     from peftcore.gate.judging import judge
     from peftcore.gate.metrics import GATED, parse_metrics
     from peftcore.gate.sides import read_side
@@ -290,6 +296,9 @@ def compare(
         click.echo("the gate is off: nothing was compared", err=True)
         return
     _require_writable(json_file)
+    if is_fingerprint(baseline) or is_fingerprint(current):
+        _compare_fingerprints(baseline, current, mode, json_file)
+        return
     before = read_side(baseline, scenario=scenario)
     verdicts = judge(
         before,
@@ -302,6 +311,79 @@ def compare(
     failed = verdicts.fails(mode)
     content = {**verdicts.to_json(), "gate": str(mode), "failed": failed}
     click.echo("\n".join(to_lines(verdicts)), err=_write_json(content, json_file))
+    if failed:
+        sys.exit(EXIT_NOT_OK)
+
+
+def _compare_fingerprints(
+    baseline: Path, current: Path, mode: GateMode, json_file: str | None
+) -> None:
+    """Say what differs between two files of fingerprints; with mode warn it fails nothing."""
+    from peftcore.conformance.fingerprints import changes, read
+    from peftcore.gate.verdicts import GateMode
+
+    found = changes(read(baseline), read(current))
+    counted = [change for change in found if not change.rounding]
+    content = {
+        "changes": [dataclasses.asdict(change) for change in found],
+        "gate": str(mode),
+        "failed": bool(counted) and mode is not GateMode.WARN,
+    }
+    to_stderr = _write_json(content, json_file)
+    for change in found:
+        click.echo(f"{'  ' if change.rounding else '! '}{change}", err=to_stderr)
+    if not counted:
+        click.echo("no method does otherwise than it did", err=to_stderr)
+    if content["failed"]:
+        sys.exit(EXIT_NOT_OK)
+
+
+@main.command()
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the fingerprints to this file.",
+)
+@click.option("--method", default="all", show_default=True, help="These methods or groups only.")
+@click.option("--architecture", metavar="NAME[,NAME…]", help="These only; default: all.")
+@_told
+def fingerprint(out: Path, method: str, architecture: str | None) -> None:
+    """Write what each method does on a tiny model of each architecture, as numbers.
+
+    `peftcore compare A.json B.json` says what changed between two such files: of two versions of
+    peft, of a branch and main. Exits with 1 where a method fails.
+    """
+    from peftcore.conformance.cells import Bench, Verdict
+    from peftcore.conformance.fingerprints import to_json
+    from peftcore.conformance.tiny import ARCHITECTURES
+    from peftcore.measuring.environment import describe_environment
+    from peftcore.training.trial import quiet_libraries
+
+    methods = [
+        one
+        for one in Selection(methods=parse_methods(method)).find_methods()
+        if one.trains is not Trains.BAG_OF_WORDS
+    ]
+    kinds = list(ARCHITECTURES) if architecture is None else list(parse_methods(architecture))
+    for kind in kinds:
+        if kind not in ARCHITECTURES:
+            raise unknown("architecture", kind, ARCHITECTURES, where="--architecture")
+    _require_writable(str(out), "--out")
+    quiet_libraries()
+    cells = []
+    with tempfile.TemporaryDirectory(prefix="peftcore-") as folder:
+        bench = Bench(Path(folder))
+        for kind in kinds:
+            for one in methods:
+                cells.append(bench.fingerprint(one, kind))
+                last = cells[-1]
+                why = f": {last.detail}" if last.detail else ""
+                click.echo(f"{one.slug} on {kind} {last.verdict}{why}", err=True)
+    content = to_json([cell.to_json() for cell in cells], describe_environment())
+    write_whole(out, json.dumps(content, indent=1) + "\n")
+    failed = sum(cell.verdict is Verdict.FAILS for cell in cells)
+    click.echo(f"{len(cells)} fingerprints in {out}, {failed} of them of failures", err=True)
     if failed:
         sys.exit(EXIT_NOT_OK)
 
@@ -413,15 +495,23 @@ def methods(json_file: str | None) -> None:
             "summary": method.summary,
             "paper": method.paper,
             "reference": method.reference,
+            "groups": list(method.groups),
             "hyperparameters": method.hyperparameters(),
         }
         for method in METHODS
     ]
     if not _write_json(content, json_file):
         rows = [
-            [method.slug, method.name, method.summary, method.paper or "—"] for method in METHODS
+            [
+                method.slug,
+                method.name,
+                ", ".join(method.groups) or "—",
+                method.summary,
+                method.paper or "—",
+            ]
+            for method in METHODS
         ]
-        click.echo(tabulate(rows, headers=["slug", "name", "what it does", "paper"]))
+        click.echo(tabulate(rows, headers=["slug", "name", "groups", "what it does", "paper"]))
 
 
 @main.command()

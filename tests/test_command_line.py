@@ -84,6 +84,41 @@ def test_methods_as_json() -> None:
         assert entry["hyperparameters"] == method.hyperparameters()
         assert (entry["name"], entry["paper"]) == (method.name, method.paper)
         assert entry["reference"] is method.reference
+        assert entry["groups"] == list(method.groups)
+
+
+def test_fingerprints_are_written_and_compared(tmp_path: Path) -> None:
+    before, after = tmp_path / "a.json", tmp_path / "b.json"
+    arguments = ["--method", "lora", "--architecture", "bert"]
+    result = invoke("fingerprint", "--out", str(before), *arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "lora on bert conforms" in result.stderr
+    assert invoke("compare", str(before), str(before)).stdout == (
+        "no method does otherwise than it did\n"
+    )
+    content = json.loads(before.read_text(encoding="utf-8"))
+    content["cells"][0]["operations"] += 1
+    after.write_text(json.dumps(content), encoding="utf-8")
+    result = invoke("compare", str(before), str(after), "--json", "-")
+    assert result.exit_code == 1
+    (change,) = json.loads(result.stdout)["changes"]
+    assert change["what"].startswith("operations a step ")
+    assert invoke("compare", str(before), str(after), "--gate", "warn").exit_code == 0
+    assert invoke("compare", str(before), str(after), "--gate", "off").exit_code == 0
+
+
+def test_fingerprints_of_what_there_is_not(tmp_path: Path) -> None:
+    out = str(tmp_path / "a.json")
+    result = invoke("fingerprint", "--out", out, "--architecture", "brt")
+    assert result.exit_code == 2
+    assert "unknown architecture 'brt' (from --architecture): did you mean 'bert'" in result.stderr
+    absent = str(tmp_path / "absent" / "a.json")
+    result = invoke("fingerprint", "--out", absent, "--method", "lora")
+    assert (result.exit_code, "--out" in result.stderr) == (2, True)
+    Path(out).write_text('{"format": "peftcore fingerprint"}', encoding="utf-8")
+    result = invoke("compare", out, str(tmp_path))
+    assert result.exit_code == 2
+    assert "is no file of fingerprints" in result.stderr
 
 
 def test_accelerations_as_a_table_and_as_json() -> None:

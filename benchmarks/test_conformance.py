@@ -1,0 +1,36 @@
+"""Does each method still do, on each architecture, what is claimed of it?
+
+``pytest benchmarks/test_conformance.py`` attaches, trains, freezes, saves, loads again and merges
+every declared method on a tiny model of every supported architecture, and says what the installed
+peft has that nobody declared. ``peftcore fingerprint`` writes the same as numbers, to compare.
+"""
+
+import pytest
+
+from peftcore.conformance.cells import Bench, Verdict, declared_methods, undeclared_methods
+from peftcore.conformance.tiny import ARCHITECTURES
+from peftcore.methods import Method
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("conformance"))
+
+
+@pytest.mark.parametrize("method", declared_methods(), ids=lambda method: method.slug)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_conformance(bench: Bench, method: Method, architecture: str) -> None:
+    """It conforms, or is refused before anything is loaded, with the reason."""
+    found = bench.fingerprint(method, architecture)
+    if found.verdict is Verdict.REFUSED:
+        pytest.skip(found.detail)
+    assert found.verdict is Verdict.CONFORMS, found.detail
+
+
+@pytest.mark.parametrize("method", undeclared_methods(), ids=lambda method: method.slug)
+def test_undeclared(bench: Bench, method: Method) -> None:
+    """Whoever reads the reasons for skipping learns what peft has that peftcore doesn't compare."""
+    found = bench.fingerprint(method, "bert")
+    works = found.verdict is Verdict.CONFORMS
+    how = "works" if works else f"does not work there: {found.detail}"
+    pytest.skip(f"declared by nobody; as it comes, on a BERT, it {how}")
