@@ -131,6 +131,8 @@ class Adapter:
             described[name] = f"the {count} most frequent of the training texts"
         if self.start is not None:
             described["starts_from"] = str(self.start)
+        if self.adds_loss:
+            described["adds_loss"] = True
         return described
 
 
