@@ -74,7 +74,8 @@ def write_tiny_model(folder: Path, architecture: str = "bert") -> Path:
     }
     config = AutoConfig.for_model(architecture, **{**shared, **ARCHITECTURES[architecture]})
     torch.manual_seed(0)
-    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    model.save_pretrained(folder)
     return folder
 
 
