@@ -116,6 +116,8 @@ def _memory_note(summary: Summary) -> str:
 def _metric_table(summary: Summary, metrics: Sequence[Metric]) -> str:
     shown = [m for m in metrics if _shown(summary, m)]
     best = {metric.key: _best(summary, metric) for metric in shown}
+    # Over the seeds that all have in common, it need not be the one with the highest number.
+    ahead = summary.most_accurate(summary.candidates)
     rows = []
     for method in summary.methods:
         cells = [named(summary, method), _seeds(method)]
@@ -129,6 +131,7 @@ def _metric_table(summary: Summary, metrics: Sequence[Metric]) -> str:
             cell = _cell(summary, method, metric)
             winner = not method.reference and (
                 metric.show(method.mean(metric)) == best[metric.key]
+                or (metric is ACCURACY and best[metric.key] is not None and method is ahead)
                 or (metric is ACCURACY and _level_with_best(summary, method))
             )
             cells.append(f"**{cell}**" if winner else cell)
