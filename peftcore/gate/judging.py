@@ -46,7 +46,8 @@ def judge(
         baseline: its trials, of one scenario; no more than one a method and seed.
         current: likewise, of the run.
         methods: slugs of those to judge; ``None`` for all that either side has.
-        metrics: those to judge; a metric that is left out is said to be.
+        metrics: those to judge; a metric that is left out is said to be, as is a recent one that
+            the baseline does not have.
         planned: method and seed of each trial that the run should have; ``None`` where only the
             run itself tells, so that a seed that one method has is expected of all.
         look: at which of several looks the run stands; ``None`` for the only one.
@@ -68,9 +69,11 @@ def judge(
         grid = sorted({seed for slug in asked for seed in seeds[slug]})
         seeds = dict.fromkeys(asked, grid)
     pairs = {slug: (_of(before, slug), _of(after, slug)) for slug in asked}
+    new = [metric for metric in metrics if _is_new(metric, before.values(), after.values())]
+    judged = [metric for metric in metrics if metric not in new]
     cells = {
         (cell.method, cell.metric.key): cell
-        for cell in _judge(pairs, seeds, metrics, look or Look(seeds=0, share=1.0))
+        for cell in _judge(pairs, seeds, judged, look or Look(seeds=0, share=1.0))
     }
     for decided in earlier.cells if earlier else ():
         key = (decided.method, decided.metric.key)
@@ -95,9 +98,21 @@ def judge(
             else ()
         ),
         left_out=tuple(metric.label for metric in GATED if metric not in metrics),
+        not_in_baseline=tuple(metric.label for metric in new),
         not_asked_for=tuple(slug for slug in everything if slug not in asked),
         look=look or Look(seeds=max(map(len, seeds.values()), default=0), share=1.0),
     )
+
+
+def _is_new(metric: Metric, before: Iterable[Evidence], after: Iterable[Evidence]) -> bool:
+    """Return whether the baseline was made before records told this metric, and the run has it.
+
+    Where the run is what lacks it, something is missing.
+    """
+    if not metric.recent:
+        return False
+    known, now = (any(metric.value(one.record) is not None for one in s) for s in (before, after))
+    return now and not known
 
 
 def _of(side: Mapping[tuple[str, int], Evidence], slug: str) -> list[Evidence]:

@@ -97,6 +97,12 @@ def to_markdown(verdicts: Verdicts) -> str:
     left_out = [escape(label.lower()) for label in verdicts.left_out]
     if left_out:
         blocks.append(f"**Not gated**, as asked: {listed(left_out)}.")
+    unknown = [escape(label.lower()) for label in verdicts.not_in_baseline]
+    if unknown:
+        blocks.append(
+            f"**Not gated**, as the baseline was made without it: {listed(unknown)}. "
+            "A new baseline has it."
+        )
     if verdicts.not_asked_for:
         names = [_name(slug) for slug in verdicts.not_asked_for]
         blocks.append(f"**Not run**, as asked, though the baseline has it: {listed(names)}.")

@@ -167,6 +167,7 @@ class Verdicts:
         changed: by method, which hyperparameters differ.
         environment: what differs between the environments of the two sides.
         left_out: labels of the metrics that were not to be gated.
+        not_in_baseline: labels of those that the baseline was made without, and the run has.
         not_asked_for: methods of the baseline that were not to be run.
         look: at which of several looks this was said.
     """
@@ -176,6 +177,7 @@ class Verdicts:
     changed: dict[str, list[str]] = field(default_factory=dict)
     environment: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    not_in_baseline: tuple[str, ...] = ()
     not_asked_for: tuple[str, ...] = ()
     look: Look = field(default_factory=lambda: Look(seeds=0, share=1.0))
 
@@ -231,6 +233,7 @@ class Verdicts:
             "changed": self.changed,
             "environment": list(self.environment),
             "metrics_left_out": list(self.left_out),
+            "metrics_not_in_baseline": list(self.not_in_baseline),
             "methods_not_asked_for": list(self.not_asked_for),
             "look": {"seeds": self.look.seeds, "share": self.look.share},
         }

@@ -39,6 +39,8 @@ class Metric:
             terms; seeds of one session can't tell of it, so a gate lets it pass.
         counted: how a gate takes a number that one seed always gives again: of a ``"cost"`` any
             increase is worse, of what is ``"fixed"`` by the hyperparameters any change is.
+        recent: whether there are baselines from before records told it, against which a gate
+            leaves it out.
     """
 
     key: str
@@ -53,6 +55,7 @@ class Metric:
     margin: float | None = None
     drift: float = 0.0
     counted: Literal["cost", "fixed"] | None = None
+    recent: bool = False
 
     @property
     def heading(self) -> str:
@@ -219,6 +222,7 @@ ANONYMOUS_MEMORY = Metric(
     difference="percent",
     margin=1.0,
     drift=0.5,
+    recent=True,
 )
 FILE_SIZE = Metric(
     key="adapter_file_bytes",

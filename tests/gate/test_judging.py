@@ -11,6 +11,7 @@ import pytest
 from peftcore.errors import UsageError
 from peftcore.gate.judging import judge
 from peftcore.gate.metrics import GROUPS
+from peftcore.gate.summary import to_markdown
 from peftcore.gate.verdicts import ALL_METHODS, GateMode, Look, Verdict, Verdicts
 from peftcore.report.metrics import ACCURACY, ANONYMOUS_MEMORY, OPERATIONS, TRAIN_TIME
 from peftcore.results.records import Record
@@ -488,11 +489,22 @@ def test_pages_of_files_are_no_memory_of_the_trial() -> None:
     assert {verdicts.verdict_on(method) for method in METHODS} == {Verdict.PASS}
 
 
-def test_a_baseline_that_does_not_tell_pages_of_files_says_nothing_of_memory() -> None:
+def test_a_baseline_from_before_a_metric_was_known_says_nothing_of_it() -> None:
     before = [with_measured(r, peak_file_bytes=None) for r in BASELINE]
-    cell = judge(before, run(of="now")).cell("lora", "host_anonymous_bytes")
+    verdicts = judge(before, run(of="baseline"))
+    assert verdicts.not_in_baseline == ("Peak anonymous memory",)
+    assert "**Not gated**, as the baseline was made without it: peak anonymous memory." in (
+        to_markdown(verdicts)
+    )
+    assert "host_anonymous_bytes" not in {cell.metric.key for cell in verdicts.cells}
+    # Of a run that lacks it, and of a baseline that has it for some methods, something is missing.
+    cell = judge(BASELINE, before).cell("lora", "host_anonymous_bytes")
     assert cell.verdict is Verdict.INVALID
-    assert "the baseline has no peak anonymous memory with seed 42" in cell.words
+    assert "the run has no peak anonymous memory with seed 42" in cell.words
+    some = [*before[:3], *BASELINE[3:]]
+    assert judge(some, run(of="baseline")).cell(some[0].method, "host_anonymous_bytes").verdict is (
+        Verdict.INVALID
+    )
 
 
 def test_a_loss_in_all_methods_shows_in_their_mean_first() -> None:
