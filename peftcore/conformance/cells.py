@@ -20,7 +20,7 @@ from peftcore.methods import METHODS, Adapter, Method, Trains
 from peftcore.models.architectures import architecture_of
 from peftcore.models.attach import attach
 from peftcore.models.backbones import locate_backbone
-from peftcore.models.checks import ROUNDING
+from peftcore.models.checks import rounding_bound
 from peftcore.models.loading import classifier_config, load_classifier
 from peftcore.models.merging import merge
 from peftcore.scenarios import Precision, Recipe, Task
@@ -208,13 +208,12 @@ class Bench:
         with torch.no_grad():
             for parameter in classifier.trained_parameters().values():
                 parameter.add_(0.01 * torch.randn_like(parameter))
-        inputs = () if method.adapter is None else method.adapter.inputs
 
         def logits(model: Any, inputs: tuple[str, ...]) -> torch.Tensor:
             way = plain(model, device, Precision.FP32, inputs=inputs)
             return probe(model.eval(), way.feed(test), way.logits)
 
-        before = logits(classifier.model, inputs)
+        before = logits(classifier.model, method.inputs)
         try:
             merged = merge(classifier)
         except UsageError as error:
@@ -222,6 +221,6 @@ class Bench:
         apart = float((before - logits(merged, ())).abs().max())
         if method.quantisation is not None:
             return f"yes, rounded to 4 bits: logits within {apart:.1g}"
-        if not apart <= ROUNDING[Precision.FP32] * (1 + float(before.abs().max())):
+        if not apart <= rounding_bound(before, Precision.FP32):
             raise CheckFailed(f"merge: the merged model's logits differ by up to {apart:.3g}")
         return "yes"

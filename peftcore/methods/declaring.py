@@ -136,6 +136,11 @@ class Adapter:
         return described
 
 
+def on_query_and_value(config: str, **options: Any) -> Adapter:
+    """Return an adapter where LoRA sits in the source study."""
+    return Adapter(config=config, options=options, targets=("query", "value"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Optimiser:
     """What a method's optimiser does otherwise than AdamW.
@@ -198,6 +203,11 @@ class Method:
         starts = None if self.adapter is None else self.adapter.start
         if starts is Start.QUANTISATION_ERROR and self.quantisation is None:
             raise ValueError(f"method {self.slug!r} starts from an error that it doesn't make")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What a model with this method takes beside a text."""
+        return () if self.adapter is None else self.adapter.inputs
 
     def declaration(self) -> dict[str, Any]:
         """Return the whole declaration as plain JSON values; :meth:`declared` reads it back.

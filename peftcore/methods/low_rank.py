@@ -6,14 +6,7 @@ method lets its size be chosen; methods made to be tiny are left as tiny as thei
 
 from __future__ import annotations
 
-from typing import Any
-
-from peftcore.methods.declaring import Adapter, Group, Method, Trains
-
-
-def _adapter(config: str, **options: Any) -> Adapter:
-    return Adapter(config=config, options=options, targets=("query", "value"))
-
+from peftcore.methods.declaring import Adapter, Group, Method, Trains, on_query_and_value
 
 ADALORA = Method(
     slug="adalora",
@@ -40,7 +33,7 @@ HIRA = Method(
     summary="Multiplies each weight, entry by entry, by a trained product of two thin matrices.",
     paper="https://openreview.net/forum?id=TwJrTz9cRS",
     trains=Trains.ADAPTER,
-    adapter=_adapter("HiraConfig", r=16, hira_dropout=0.1),
+    adapter=on_query_and_value("HiraConfig", r=16, hira_dropout=0.1),
     rate_of="lora",
 )
 PVERA = Method(
@@ -49,7 +42,7 @@ PVERA = Method(
     summary="VeRA that learns a distribution of what it adds, and draws from it in training.",
     paper="https://arxiv.org/abs/2512.07703",
     trains=Trains.ADAPTER,
-    adapter=_adapter("PveraConfig", r=256),
+    adapter=on_query_and_value("PveraConfig", r=256),
     rate_of="ia3",
 )
 RANDLORA = Method(
@@ -58,7 +51,7 @@ RANDLORA = Method(
     summary="Adds a sum of frozen random products, each scaled by trained diagonals: full rank.",
     paper="https://arxiv.org/abs/2502.00987",
     trains=Trains.ADAPTER,
-    adapter=_adapter("RandLoraConfig", r=16, randlora_alpha=320),
+    adapter=on_query_and_value("RandLoraConfig", r=16, randlora_alpha=320),
     rate_of="lora",
 )
 
@@ -70,7 +63,7 @@ LOW_RANK: tuple[Method, ...] = (
         summary="Shares two frozen random matrices among layers and trains two vectors in each.",
         paper="https://arxiv.org/abs/2310.11454",
         trains=Trains.ADAPTER,
-        adapter=_adapter("VeraConfig", r=256),
+        adapter=on_query_and_value("VeraConfig", r=256),
         groups=(Group.POPULAR,),
         rate_of="ia3",
     ),
@@ -81,7 +74,7 @@ LOW_RANK: tuple[Method, ...] = (
         summary="Adds the entry-by-entry product of two low-rank matrices: of a higher rank.",
         paper="https://arxiv.org/abs/2108.06098",
         trains=Trains.ADAPTER,
-        adapter=_adapter("LoHaConfig", r=8, alpha=16),
+        adapter=on_query_and_value("LoHaConfig", r=8, alpha=16),
         rate_of="lora",
     ),
     Method(
@@ -90,7 +83,7 @@ LOW_RANK: tuple[Method, ...] = (
         summary="Adds a Kronecker product of two small trained matrices.",
         paper="https://arxiv.org/abs/2309.14859",
         trains=Trains.ADAPTER,
-        adapter=_adapter("LoKrConfig", r=16, alpha=32),
+        adapter=on_query_and_value("LoKrConfig", r=16, alpha=32),
         rate_of="lora",
     ),
     HIRA,
@@ -100,7 +93,7 @@ LOW_RANK: tuple[Method, ...] = (
         summary="Learns the direction of a low-rank update and, apart from it, how far to go.",
         paper="https://arxiv.org/abs/2503.18225",
         trains=Trains.ADAPTER,
-        adapter=_adapter("DeloraConfig", r=16),
+        adapter=on_query_and_value("DeloraConfig", r=16),
         rate_of="lora",
     ),
     Method(
@@ -109,7 +102,9 @@ LOW_RANK: tuple[Method, ...] = (
         summary="Cuts each weight into a grid of blocks and adds a LoRA to each of them.",
         paper="https://arxiv.org/abs/2505.20355",
         trains=Trains.ADAPTER,
-        adapter=_adapter("GraloraConfig", r=16, alpha=32, gralora_k=2, gralora_dropout=0.1),
+        adapter=on_query_and_value(
+            "GraloraConfig", r=16, alpha=32, gralora_k=2, gralora_dropout=0.1
+        ),
         rate_of="lora",
     ),
     Method(
@@ -118,7 +113,7 @@ LOW_RANK: tuple[Method, ...] = (
         summary="Scales and shifts weights and biases by low-rank and scalar terms at once.",
         paper="https://arxiv.org/abs/2306.07967",
         trains=Trains.ADAPTER,
-        adapter=_adapter("GloraConfig", r=6),
+        adapter=on_query_and_value("GloraConfig", r=6),
         rate_of="lora",
     ),
     Method(
@@ -127,7 +122,7 @@ LOW_RANK: tuple[Method, ...] = (
         summary="Adds one small trained matrix to all slices of a weight: half of a LoRA, shared.",
         paper="https://arxiv.org/abs/2409.15371",
         trains=Trains.ADAPTER,
-        adapter=_adapter("MissConfig", r=32),
+        adapter=on_query_and_value("MissConfig", r=32),
         rate_of="lora",
     ),
     RANDLORA,
@@ -137,7 +132,7 @@ LOW_RANK: tuple[Method, ...] = (
         summary="Shares the second factors of LoRA among layers, and mixes them by what they see.",
         paper="https://arxiv.org/abs/2407.09946",
         trains=Trains.ADAPTER,
-        adapter=_adapter("LilyConfig", r=16, stride_A=1, num_B=2),
+        adapter=on_query_and_value("LilyConfig", r=16, stride_A=1, num_B=2),
         rate_of="lora",
     ),
     Method(
@@ -146,7 +141,7 @@ LOW_RANK: tuple[Method, ...] = (
         summary="Computes the update from the frozen weight itself by a small trained network.",
         paper="https://arxiv.org/abs/2410.01870",
         trains=Trains.ADAPTER,
-        adapter=_adapter("PeanutConfig", r=16),
+        adapter=on_query_and_value("PeanutConfig", r=16),
         rate_of="lora",
     ),
     Method(
@@ -157,7 +152,7 @@ LOW_RANK: tuple[Method, ...] = (
         paper="https://proceedings.neurips.cc/paper_files/paper/2025/hash/"
         "93a34a7138bdad95e874018d5f491cc6-Abstract-Conference.html",
         trains=Trains.ADAPTER,
-        adapter=_adapter("DeftConfig", r=16, deft_dropout=0.1),
+        adapter=on_query_and_value("DeftConfig", r=16, deft_dropout=0.1),
         rate_of="lora",
     ),
     Method(
@@ -167,7 +162,7 @@ LOW_RANK: tuple[Method, ...] = (
         "in each.",
         paper="https://openreview.net/forum?id=8ZdWmpYxT0",
         trains=Trains.ADAPTER,
-        adapter=_adapter("AdamssConfig", r=100, num_subspaces=5, subspace_rank=16),
+        adapter=on_query_and_value("AdamssConfig", r=100, num_subspaces=5, subspace_rank=16),
         rate_of="lora",
     ),
     Method(
@@ -190,7 +185,7 @@ LOW_RANK: tuple[Method, ...] = (
         summary="Puts LoRA's factors together from one bank of vectors that all layers share.",
         paper="https://arxiv.org/abs/2405.15179",
         trains=Trains.ADAPTER,
-        adapter=_adapter("VBLoRAConfig", r=4, num_vectors=64, vector_length=64),
+        adapter=on_query_and_value("VBLoRAConfig", r=4, num_vectors=64, vector_length=64),
         rate_of="lora",
     ),
     Method(
@@ -199,7 +194,7 @@ LOW_RANK: tuple[Method, ...] = (
         summary="Projects one short trained vector to all of LoRA's parameters.",
         paper="https://arxiv.org/abs/2506.00799",
         trains=Trains.ADAPTER,
-        adapter=_adapter("UniLoraConfig", r=16, theta_d_length=8192),
+        adapter=on_query_and_value("UniLoraConfig", r=16, theta_d_length=8192),
         rate_of="lora",
     ),
     Method(
@@ -208,7 +203,7 @@ LOW_RANK: tuple[Method, ...] = (
         summary="Scales the leading singular directions of each weight by a handful of numbers.",
         paper="https://arxiv.org/abs/2602.04118",
         trains=Trains.ADAPTER,
-        adapter=_adapter("TinyLoraConfig"),
+        adapter=on_query_and_value("TinyLoraConfig"),
         rate_of="ia3",
     ),
 )

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from peftcore.methods.declaring import Adapter, Group, Method, Trains
-
-
-def _adapter(config: str, **options: Any) -> Adapter:
-    return Adapter(config=config, options=options, targets=("query", "value"))
-
+from peftcore.methods.declaring import Group, Method, Trains, on_query_and_value
 
 ROAD = Method(
     slug="road",
@@ -17,7 +10,7 @@ ROAD = Method(
     summary="Turns and scales pairs of what a projection gives out, by trained angles.",
     paper="https://arxiv.org/abs/2409.00119",
     trains=Trains.ADAPTER,
-    adapter=_adapter("RoadConfig"),
+    adapter=on_query_and_value("RoadConfig"),
     rate_of="ia3",
 )
 
@@ -28,7 +21,7 @@ ROTATIONS: tuple[Method, ...] = (
         summary="Multiplies weights by trained rotations, block by block.",
         paper="https://arxiv.org/abs/2306.07280",
         trains=Trains.ADAPTER,
-        adapter=_adapter("OFTConfig", oft_block_size=64),
+        adapter=on_query_and_value("OFTConfig", oft_block_size=64),
         groups=(Group.POPULAR,),
         rate_of="lora",
     ),
@@ -40,7 +33,7 @@ ROTATIONS: tuple[Method, ...] = (
         summary="Rotates blocks of inputs as OFT does, with a trained scale for each output.",
         paper="https://arxiv.org/abs/2311.06243",
         trains=Trains.ADAPTER,
-        adapter=_adapter("BOFTConfig", boft_block_size=32, boft_n_butterfly_factor=1),
+        adapter=on_query_and_value("BOFTConfig", boft_block_size=32, boft_n_butterfly_factor=1),
         rate_of="lora",
     ),
     Method(
@@ -49,7 +42,7 @@ ROTATIONS: tuple[Method, ...] = (
         summary="Multiplies weights by a chain of trained reflections (Householder).",
         paper="https://arxiv.org/abs/2405.17484",
         trains=Trains.ADAPTER,
-        adapter=_adapter("HRAConfig", r=32),
+        adapter=on_query_and_value("HRAConfig", r=32),
         rate_of="lora",
     ),
     ROAD,
@@ -59,7 +52,7 @@ ROTATIONS: tuple[Method, ...] = (
         summary="Turns a weight's principal subspace, with trained scales before and after.",
         paper="https://openreview.net/forum?id=FSHrinMArK",
         trains=Trains.ADAPTER,
-        adapter=_adapter("PsoftConfig", r=64, psoft_alpha=64),
+        adapter=on_query_and_value("PsoftConfig", r=64, psoft_alpha=64),
         rate_of="lora",
     ),
     Method(
@@ -69,7 +62,7 @@ ROTATIONS: tuple[Method, ...] = (
         "to them.",
         paper="https://arxiv.org/abs/2504.07097",
         trains=Trains.ADAPTER,
-        adapter=_adapter("OSFConfig", effective_rank=0.96),
+        adapter=on_query_and_value("OSFConfig", effective_rank=0.96),
         rate_of="full",
     ),
     Method(
@@ -79,7 +72,7 @@ ROTATIONS: tuple[Method, ...] = (
         "layers share.",
         paper="https://doi.org/10.1609/aaai.v40i31.39813",
         trains=Trains.ADAPTER,
-        adapter=_adapter("FrodConfig", sparse_rate=0.08, progressbar=False),
+        adapter=on_query_and_value("FrodConfig", sparse_rate=0.08, progressbar=False),
         rate_of="lora",
     ),
 )

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from peftcore.methods.declaring import Adapter, Method, Trains
-
-
-def _adapter(config: str, **options: Any) -> Adapter:
-    return Adapter(config=config, options=options, targets=("query", "value"))
-
+from peftcore.methods.declaring import Method, Trains, on_query_and_value
 
 SPARSE: tuple[Method, ...] = (
     Method(
@@ -18,7 +11,7 @@ SPARSE: tuple[Method, ...] = (
         summary="Trains a random few entries of each weight, as many as a LoRA has.",
         paper="https://arxiv.org/abs/2406.13175",
         trains=Trains.ADAPTER,
-        adapter=_adapter("ShiraConfig", r=16, random_seed=0),
+        adapter=on_query_and_value("ShiraConfig", r=16, random_seed=0),
         rate_of="lora",
     ),
     Method(
@@ -27,7 +20,7 @@ SPARSE: tuple[Method, ...] = (
         summary="Trains the entries of each weight that are largest, and leaves the others.",
         paper="https://arxiv.org/abs/2607.09287",
         trains=Trains.ADAPTER,
-        adapter=_adapter("SupertuningConfig", sparsity=0.917),
+        adapter=on_query_and_value("SupertuningConfig", sparsity=0.917),
         rate_of="lora",
     ),
     Method(
@@ -36,7 +29,7 @@ SPARSE: tuple[Method, ...] = (
         summary="Trains a thousand coefficients of the update's Fourier transform.",
         paper="https://arxiv.org/abs/2405.03003",
         trains=Trains.ADAPTER,
-        adapter=_adapter("FourierFTConfig", n_frequency=1000, scaling=150.0),
+        adapter=on_query_and_value("FourierFTConfig", n_frequency=1000, scaling=150.0),
         rate_of="ia3",
     ),
     Method(
@@ -45,7 +38,7 @@ SPARSE: tuple[Method, ...] = (
         summary="Trains a few coefficients of the update's wavelet transform.",
         paper="https://arxiv.org/abs/2505.12532",
         trains=Trains.ADAPTER,
-        adapter=_adapter("WaveFTConfig", n_frequency=2592),
+        adapter=on_query_and_value("WaveFTConfig", n_frequency=2592),
         rate_of="lora",
     ),
     Method(
@@ -54,7 +47,7 @@ SPARSE: tuple[Method, ...] = (
         summary="Adds a matrix of circulant blocks: circular convolutions with trained kernels.",
         paper="https://arxiv.org/abs/2407.19342",
         trains=Trains.ADAPTER,
-        adapter=_adapter("C3AConfig", block_size=16),
+        adapter=on_query_and_value("C3AConfig", block_size=16),
         rate_of="lora",
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import peft
@@ -18,11 +18,8 @@ from peftcore.errors import UsageError
 from peftcore.methods import Adapter, Method, Start, Trains
 from peftcore.models.architectures import Architecture, architecture_of
 from peftcore.models.expecting import as_expected
-from peftcore.models.factors import lora_factors
+from peftcore.models.factors import PEFT_PREFIX, lora_factors
 from peftcore.models.starting import start_from_activations, start_from_quantisation_error
-
-_PEFT_PREFIX = "base_model.model."
-"""What peft puts before the names of a model's modules."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,17 +79,17 @@ class Classifier:
         return {
             name: parameter
             for name, parameter in self.parameters().items()
-            if not set(self.head_apart).isdisjoint(name.split("."))
+            if _is_within(name, self.head_apart)
         }
 
     def in_head(self, name: str) -> bool:
         """Return whether the parameter of this name belongs to the classification head."""
-        return not set(self.architecture.head).isdisjoint(name.split("."))
+        return _is_within(name, self.architecture.head)
 
     def adapted_modules(self) -> list[str]:
         """Return the full names of the modules that carry an adapter, as before attachment."""
         return [
-            name.removeprefix(_PEFT_PREFIX)
+            name.removeprefix(PEFT_PREFIX)
             for name, module in self.model.named_modules()
             if isinstance(module, BaseTunerLayer)
         ]
@@ -119,9 +116,7 @@ class Classifier:
         """Return the parameters that the method added to an adapted module."""
         return [
             parameter
-            for name, parameter in self.model.get_submodule(
-                _PEFT_PREFIX + module
-            ).named_parameters()
+            for name, parameter in self.model.get_submodule(PEFT_PREFIX + module).named_parameters()
             if not name.startswith("base_layer.")
         ]
 
@@ -159,7 +154,7 @@ def attach(
     if method.trains is Trains.BIASES:
         model.requires_grad_(False)
         for name, parameter in model.named_parameters():
-            in_head = not set(architecture.head).isdisjoint(name.split("."))
+            in_head = _is_within(name, architecture.head)
             parameter.requires_grad_(in_head or name.endswith(".bias"))
         return Classifier(model, method, architecture)
     return _with_adapter(model, method, architecture, seed=seed, dropout=dropout, run=run)
@@ -209,7 +204,7 @@ def _with_adapter(
     if method.optimiser is not None and method.optimiser.full_gradient:
         _keep_first_factors(attached)
     head = {name: attached.get_base_model().get_submodule(name) for name in architecture.head}
-    apart = [name for name, part in head.items() if not any(map(_is_trained, part.parameters()))]
+    apart = [n for n, part in head.items() if not any(p.requires_grad for p in part.parameters())]
     for name in apart:
         head[name].requires_grad_(True)
     return Classifier(attached, method, architecture, intended, tuple(apart))
@@ -235,8 +230,9 @@ def _known(run: Run | None, method: Method) -> Run:
     return run
 
 
-def _is_trained(parameter: nn.Parameter) -> bool:
-    return parameter.requires_grad
+def _is_within(name: str, modules: Collection[str]) -> bool:
+    """Return whether a parameter of this name belongs to one of these modules."""
+    return not set(modules).isdisjoint(name.split("."))
 
 
 def _modules_named(model: nn.Module, part: str) -> list[str]:

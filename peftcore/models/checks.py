@@ -212,7 +212,7 @@ def check_pass(plain: torch.Tensor, accelerated: torch.Tensor, precision: Precis
         CheckFailed: they are further apart.
     """
     apart = (plain - accelerated).abs().max().item()
-    bound = _rounding(plain, precision)
+    bound = rounding_bound(plain, precision)
     if not apart <= bound:
         raise CheckFailed(
             f"pass: accelerated logits differ from the plain model's by {apart:.3g}, more than "
@@ -221,7 +221,8 @@ def check_pass(plain: torch.Tensor, accelerated: torch.Tensor, precision: Precis
     return {"name": "pass", "detail": f"logits within {apart:.2g} of the plain model's"}
 
 
-def _rounding(logits: torch.Tensor, precision: Precision) -> float:
+def rounding_bound(logits: torch.Tensor, precision: Precision) -> float:
+    """Return how far apart two orders of the same sums may bring these logits."""
     return ROUNDING[precision] * (1 + logits.abs().max().item())
 
 
@@ -244,7 +245,7 @@ def check_reload(
         CheckFailed: a logit differs, by a single bit or by more than rounding explains.
     """
     apart = (expected - reloaded).abs().max().item()
-    bound = 0.0 if rounding is None else _rounding(expected, rounding)
+    bound = 0.0 if rounding is None else rounding_bound(expected, rounding)
     if not apart <= bound:
         raise CheckFailed(f"reload: the saved model's logits differ by up to {apart:.3g}")
     if apart:

@@ -9,6 +9,9 @@ from typing import Any
 from peft.tuners.lora.layer import LoraLayer
 from torch import nn
 
+PEFT_PREFIX = "base_model.model."
+"""What peft puts before the names of a model's modules."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Factors:

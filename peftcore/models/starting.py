@@ -10,9 +10,7 @@ import peft
 import torch
 from torch import nn
 
-from peftcore.models.factors import lora_factors
-
-_PEFT_PREFIX = "base_model.model."
+from peftcore.models.factors import PEFT_PREFIX, lora_factors
 
 
 def start_from_activations(
@@ -44,7 +42,7 @@ def start_from_quantisation_error(model: nn.Module, full_precision: nn.Module) -
     for lora in lora_factors(model):
         weight = lora.base.weight
         kept = bitsandbytes.functional.dequantize_4bit(weight.data, weight.quant_state)
-        plain: Any = full_precision.get_submodule(lora.layer.removeprefix(_PEFT_PREFIX))
+        plain: Any = full_precision.get_submodule(lora.layer.removeprefix(PEFT_PREFIX))
         lost = plain.weight.to(kept.device, torch.float32) - kept.float()
         left, sizes, right = torch.linalg.svd(lost, full_matrices=False)
         rank = lora.first.shape[0]

@@ -238,7 +238,7 @@ def accelerated(
             first_position=classifier.first_position(),
             kernels=kernels,
             stand_ins=stand_ins,
-            inputs=() if adapter is None else adapter.inputs,
+            inputs=classifier.method.inputs,
             adds_loss=adapter is not None and adapter.adds_loss,
             allocate=classifier.allocate(),
             optimiser=classifier.method.optimiser,
@@ -321,9 +321,8 @@ def _row_by_row(classifier: Classifier) -> str | None:
     """Return why a method needs a row of its own for each text, ``None`` where it doesn't."""
     if classifier.adds_tokens():
         return "the method adds tokens of its own to each text"
-    adapter = classifier.method.adapter
-    if adapter is not None and adapter.inputs:
-        return f"the method takes {', '.join(adapter.inputs)} beside each text"
+    if classifier.method.inputs:
+        return f"the method takes {', '.join(classifier.method.inputs)} beside each text"
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -147,29 +148,18 @@ def _run_classifier(
     recipe, task, method = trial.recipe, trial.task, trial.method
     config = classifier_config(trial.backbone, labels=task.labels, dropout=recipe.dropout)
 
-    def load_backbone() -> transformers.PreTrainedModel:
+    def load_backbone(*, quantised: bool = True) -> transformers.PreTrainedModel:
         return load_classifier(
             folder,
             config,
             seed=trial.seed,
-            quantisation=method.quantisation,
-            precision=recipe.precision,
-            device=device,
-        )
-
-    def load_backbone_in_full() -> transformers.PreTrainedModel:
-        return load_classifier(
-            folder,
-            config,
-            seed=trial.seed,
-            quantisation=None,
+            quantisation=method.quantisation if quantised else None,
             precision=recipe.precision,
             device=device,
         )
 
     def probe_plainly(model: torch.nn.Module) -> torch.Tensor:
-        inputs = () if method.adapter is None else method.adapter.inputs
-        unaccelerated = plain(model, device, recipe.precision, inputs=inputs)
+        unaccelerated = plain(model, device, recipe.precision, inputs=method.inputs)
         return probe(model, unaccelerated.feed(test), unaccelerated.logits)
 
     observe({"phase": "load"})
@@ -179,7 +169,7 @@ def _run_classifier(
             backbone = load_backbone()
         observe({"phase": "attach"})
         with phases.measure("attach"):
-            run = run_of(trial, train, full_precision=load_backbone_in_full)
+            run = run_of(trial, train, full_precision=partial(load_backbone, quantised=False))
             classifier = attach(backbone, method, seed=trial.seed, dropout=recipe.dropout, run=run)
         with phases.measure("check"):
             checks = [check_targets(classifier), check_head(classifier)]
@@ -328,11 +318,8 @@ def _costs(phases: Phases, *, evaluations: int) -> dict[str, Any]:
 
 
 def _count_flops(classifier: Classifier, device: torch.device, recipe: Recipe) -> ModelFlops:
-    adapter = classifier.method.adapter
-    extra = () if adapter is None else adapter.inputs
-
     def forward(ids: torch.Tensor) -> object:
-        others = {name: torch.zeros_like(ids[:, 0]) for name in extra}
+        others = {name: torch.zeros_like(ids[:, 0]) for name in classifier.method.inputs}
         with autocast(device, recipe.precision):
             return classifier.model(input_ids=ids, **others)
 
