@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from peftcore.errors import UsageError
 from peftcore.methods import find_method
+from peftcore.results.records import read_records
 from peftcore.scenarios import (
     DEFAULT_SCENARIO,
     SCENARIOS,
@@ -55,6 +57,24 @@ def test_the_default_scenario_runs_anywhere() -> None:
     assert "nothing about the methods can be concluded" in scenario.caveat
 
 
+def test_what_is_known_of_real_reviews_is_what_was_published() -> None:
+    reports = Path(__file__).resolve().parents[1] / "reports"
+    published: dict[str, dict[int, float]] = {}
+    for record in read_records(reports / "imdb-minilm" / "records.jsonl"):
+        assert record.measurement is not None
+        assert record.measurement.accuracy is not None
+        published.setdefault(record.method, {})[record.seed] = record.measurement.accuracy
+    scenario = find_scenario("imdb-minilm")
+    assert set(scenario.known) == {"full", "lora", "qlora", "ia3"}
+    for slug, accuracies in scenario.known.items():
+        by_seed = sorted(published[slug].items())
+        assert accuracies == tuple(accuracy for _, accuracy in by_seed)
+        # None of what is known may miss the floor that follows from it.
+        floor = scenario.floor(find_method(slug), majority=0.5)
+        assert floor is not None
+        assert 0.8 < floor < min(accuracies)
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_declaration_is_consistent(scenario: Scenario) -> None:
     assert find_scenario(f" {scenario.name.upper()} ") is scenario
@@ -63,7 +83,7 @@ def test_a_declaration_is_consistent(scenario: Scenario) -> None:
     references = [method.reference for method in methods]
     assert references == sorted(references), "reference rows come last"
     assert set(scenario.rates) <= set(scenario.methods)
-    assert set(scenario.expected) <= set(scenario.methods)
+    assert set(scenario.expected) | set(scenario.known) <= set(scenario.methods)
     described = scenario.describe()
     assert json.loads(json.dumps(described, allow_nan=False)).keys() == described.keys()
     assert described["task"]["max_length"] == scenario.task.max_length
