@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,30 +201,44 @@ def import_records(file: Path, store: Path) -> None:
 def report(store: Path, scenario: str | None, out: Path) -> None:
     """Render reports again from stored records; needs neither a GPU nor torch.
 
-    Of each scenario the setting that ran last is reported. Where it tried several learning rates a
-    method, the report is of that search, in a folder of its own. Comparisons of the engines are
-    reported in the folder "engine": the parts that ran last, of the scenario that ran last.
+    Of each scenario the setting that ran last is reported, with what there is of other protocols
+    under it. Where it tried several learning rates a method, the report is of that search, in a
+    folder of its own; searches by the protocol "tuned" are in "search" in the scenario's folder.
+    Comparisons of the engines are reported in the folder "engine": the parts that ran last, of the
+    scenario that ran last.
     """
     from peftcore.report.engines.render import write_engine_report
-    from peftcore.report.rates import is_search, write_rates_report
+    from peftcore.report.rates import SEARCH_NAME, is_search, write_rates_report
     from peftcore.report.render import write_report
-    from peftcore.results.selecting import newest_parts, newest_settings
+    from peftcore.results.selecting import (
+        newest_parts,
+        newest_settings,
+        of_a_search,
+        other_protocols,
+    )
 
     records = _stored(store, scenario)
-    groups = newest_settings(record for record in records if record.trial.get("part") is None)
+    own = [record for record in records if record.trial.get("part") is None]
+    groups = newest_settings(record for record in own if not of_a_search(record))
+    searches = newest_settings(record for record in own if of_a_search(record))
     compared = newest_parts(records)
-    if not groups and not compared:
+    if not groups and not searches and not compared:
         wanted = f" of scenario {scenario!r}" if scenario else ""
         raise UsageError(f"{store} holds no record{wanted}: run one first, or import some")
+
+    def tell(path: Path, reported: Sequence[Record]) -> None:
+        click.echo(f"{path}: {len(reported)} records", err=True)
+
     for name, group in groups.items():
         if is_search(group):
-            path = write_rates_report(group, out / f"{name}-rates")
+            tell(write_rates_report(group, out / f"{name}-rates"), group)
         else:
-            path = write_report(group, out / name)
-        click.echo(f"{path}: {len(group)} records", err=True)
+            both = [*group, *other_protocols(own, group)]
+            tell(write_report(both, out / name), both)
+    for name, group in searches.items():
+        tell(write_rates_report(group, out / name / SEARCH_NAME), group)
     if compared:
-        path = write_engine_report(compared, out / "engine")
-        click.echo(f"{path}: {len(compared)} records", err=True)
+        tell(write_engine_report(compared, out / "engine"), compared)
 
 
 @main.command()

@@ -15,16 +15,18 @@ from peftcore.gate.adding import judge_in_groups
 from peftcore.gate.verdicts import Verdicts
 from peftcore.measuring.environment import gpu
 from peftcore.measuring.weights import KeptWeights
-from peftcore.methods import Method
+from peftcore.methods import Method, Trains
 from peftcore.report.engines.render import write_engine_report
+from peftcore.report.rates import SEARCH_NAME, write_rates_report
 from peftcore.report.render import write_report
 from peftcore.results.collecting import Collector
 from peftcore.results.records import Record
-from peftcore.results.selecting import newest_parts
+from peftcore.results.selecting import newest_parts, other_protocols
 from peftcore.results.store import Store, engine_store
 from peftcore.running.planning import Selection, plan, shortfall
-from peftcore.scenarios import find_scenario, is_declared, override
+from peftcore.scenarios import Protocol, find_scenario, is_declared, override
 from peftcore.trials import Outcome, Part, Trial
+from peftcore.tuning.searching import SEARCH_TRIALS, Search, search
 
 if TYPE_CHECKING:
     from peftcore.gate.options import Gate
@@ -47,12 +49,14 @@ class Comparison:
         scenarios: names of the scenarios to run.
         collector: what gets the records.
         report: the folder of the report; ``None`` for the usual place.
+        search_trials: how many trials each method's search for a learning rate takes.
     """
 
     selection: Selection
     scenarios: Sequence[str]
     collector: Collector
     report: Path | None = None
+    search_trials: int = SEARCH_TRIALS
     _plans: dict[str, list[Trial]] = field(default_factory=dict)
 
     def validate(self) -> None:
@@ -80,12 +84,60 @@ class Comparison:
     def trials(self, scenario: str) -> list[Trial]:
         """Return the planned trials of a scenario; data and backbone are looked at once.
 
+        By the protocol ``tuned`` those of a method are planned once its search has ended.
+
         Raises:
             UsageError: one of them can't be used.
         """
-        if scenario not in self._plans:
-            self._plans[scenario] = plan(replace(self.selection, scenario=scenario))
-        return self._plans[scenario]
+        if scenario in self._plans:
+            return self._plans[scenario]
+        selection = replace(self.selection, scenario=scenario)
+        searches = self.searches(scenario)
+        found = {one.method.slug: one.rate for one in searches if one.complete and one.rate}
+        planned = plan(replace(selection, rates=found))
+        # Where a search is still to run, here or in another process, more is planned after it.
+        if all(one.complete for one in searches):
+            self._plans[scenario] = planned
+        return planned
+
+    def searches_for(self, method: Method) -> bool:
+        """Return whether this method's learning rate is searched for."""
+        tuned = self.selection.protocol is Protocol.TUNED
+        return tuned and method.trains is not Trains.BAG_OF_WORDS
+
+    def unfinished(self, scenario: str, method: Method) -> list[str]:
+        """Return in words what is missing of a method's search, if it is searched for."""
+        if not self.searches_for(method):
+            return []
+        found = next(one for one in self.searches(scenario) if one.method == method)
+        if found.complete:
+            return []
+        missing = self.search_trials - len(found.tried)
+        return [f"{scenario} {method.slug}: {missing} trials of its search for a learning rate"]
+
+    def search(self, scenario: str, method: Method) -> Search:
+        """Run what is missing of a method's search for its learning rate, and return what it found.
+
+        Raises:
+            StoreError: a record could not be stored.
+        """
+        selection = replace(self.selection, scenario=scenario)
+        return search(method, selection, trials=self.search_trials, look=self.collector.collect)
+
+    def searches(self, scenario: str) -> list[Search]:
+        """Return what the store has of each method's search, run or not."""
+        if self.selection.protocol is not Protocol.TUNED:
+            return []
+        selection = replace(self.selection, scenario=scenario)
+
+        def stored(trial: Trial) -> Record | None:
+            return next(iter(self.collector.committed([trial])), None)
+
+        return [
+            search(method, selection, trials=self.search_trials, look=stored)
+            for method in self.methods(scenario)
+            if self.searches_for(method)
+        ]
 
     def adopt(self, trials: Iterable[Trial]) -> None:
         """Add trials that tests declared to the plans of their scenarios.
@@ -218,6 +270,8 @@ class Comparison:
     ) -> list[str]:
         """Write the report of one scenario, and return lines that tell of it.
 
+        It is about the protocol that was asked for; what the store has of others stands beside it.
+
         Args:
             scenario: its name.
             reused: ids of trials whose records were in the store before.
@@ -230,14 +284,25 @@ class Comparison:
         records = self.collector.committed(trials)
         if not records:
             return []
-        path = write_report(records, folder or REPORTS / scenario)
+        with Store(self.collector.folder) as store:
+            beside = other_protocols(store.records(scenario), records)
+        path = write_report([*records, *beside], folder or REPORTS / scenario)
         lines = [f"report: {path}"]
+        lines += self._write_searches(scenario, path.parent / SEARCH_NAME)
         count = sum(trial.id in reused for trial in trials)
         if count:
             lines.append(f"reused {count} of {len(trials)} records from {self.collector.folder}")
         if len(records) < len(trials):
             lines.append(f"{len(trials) - len(records)} of {len(trials)} trials were not run")
         return lines
+
+    def _write_searches(self, scenario: str, folder: Path) -> list[str]:
+        """Write the report of the searches, if there were any, and return a line that tells it."""
+        tried = [trial for one in self.searches(scenario) for trial in one.trials]
+        if not tried:
+            return []
+        path = write_rates_report(self.collector.committed(tried), folder)
+        return [f"report of the searches: {path}"]
 
 
 def faults(trials: Sequence[Trial], records: Sequence[Record]) -> list[str]:

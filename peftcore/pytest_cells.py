@@ -75,7 +75,8 @@ class RunnableCell:
 
     Attributes:
         cell: the method and the scenario.
-        trials: one per seed.
+        trials: one per seed; of the protocol ``tuned`` none before the search for the method's
+            learning rate has ended.
     """
 
     cell: Cell
@@ -86,10 +87,16 @@ class RunnableCell:
     def run(self) -> list[Record]:
         """Return the record of each trial, in the order of the seeds.
 
-        Trials that are not in the store are run; in a serial session each is a round in
-        pytest-benchmark's table.
+        Trials that are not in the store are run, those of a search for a learning rate first; in a
+        serial session each of the others is a round in pytest-benchmark's table.
         """
         collector = self._comparison.collector
+        method = find_method(self.cell.method)
+        if self._comparison.searches_for(method):
+            with kept_in(self._request):
+                self._comparison.search(self.cell.scenario, method)
+            planned = self._comparison.trials(self.cell.scenario)
+            self.trials[:] = [trial for trial in planned if trial.method == method]
         announce(self._request, self.trials)
         records = {trial.id: collector.stored(trial) for trial in self.trials}
         waiting = [trial for trial in self.trials if records[trial.id] is None]
@@ -121,6 +128,10 @@ class RunnableCell:
         """Return in words each trial that did not end well or misses its floor."""
         from peftcore.comparison import faults
 
+        if not self.trials:
+            return [
+                f"{self.cell.method}: at none of the rates that were tried did a trial end well"
+            ]
         return faults(self.trials, records)
 
     def _benchmark(self) -> Any:

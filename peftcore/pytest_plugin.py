@@ -65,6 +65,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="override one field of the task or the recipe; repeatable",
     )
     option("--peft-engine", metavar="peftcore|trainer", default="peftcore", help="training loop")
+    option(
+        "--peft-protocol",
+        metavar="declared|study|tuned",
+        default="declared",
+        help="each method's learning rate: as declared, one for all, or by a search of its own",
+    )
+    option(
+        "--peft-search-trials",
+        metavar="N",
+        type=int,
+        default=8,
+        help="trials of each method's search (default: 8)",
+    )
     option("--peft-store", metavar="PATH", default=".peftcore", help="folder of the store")
     option("--peft-report", metavar="DIR", help="folder of the report (default: reports/SCENARIO)")
     option("--peft-fresh", action="store_true", help="run again what the store already has")

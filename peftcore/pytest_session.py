@@ -20,7 +20,7 @@ import pytest
 from peftcore.errors import UsageError, member
 from peftcore.methods import find_method
 from peftcore.pytest_trial import OWN_TRIAL, read_told
-from peftcore.scenarios import find_scenario, is_declared
+from peftcore.scenarios import Protocol, find_scenario, is_declared
 from peftcore.trials import Engine, Part, Trial, Weights
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ class PeftSession:
             weights=member(Weights, option("--peft-weights"), where="--peft-weights"),
             settings=tuple(option("--peft-set")),
             engine=member(Engine, option("--peft-engine"), where="--peft-engine"),
+            protocol=member(Protocol, option("--peft-protocol"), where="--peft-protocol"),
             prefix="--peft-",
         )
         store = Path(option("--peft-store"))
@@ -153,7 +154,11 @@ class PeftSession:
             worker=worker,
             checkpoint_seconds=option("--peft-checkpoint-seconds"),
         )
-        return Comparison(selection, names, collector, Path(report) if report else None)
+        trials = option("--peft-search-trials")
+        if trials < 1:
+            raise UsageError(f"--peft-search-trials {trials} is not usable: expected 1 or more")
+        folder = Path(report) if report else None
+        return Comparison(selection, names, collector, folder, search_trials=trials)
 
     @cached_property
     def gate(self) -> Gate | None:
@@ -226,6 +231,9 @@ class PeftSession:
                 trials = self.trials_of(*planned)
             except UsageError:
                 continue  # Its test has failed for that.
+            if planned[0] == "peft_cell":
+                scenario, slug = planned[1:]
+                missing += self.comparison.unfinished(scenario, find_method(slug))
             ids = self.ran.planned.get(test, [trial.id for trial in trials])
             trials = [trial for trial in trials if trial.id in ids]
             self.summary += collector.settle(trials)

@@ -47,6 +47,19 @@ class Split(StrEnum):
     TUNING = "tuning"
 
 
+class Protocol(StrEnum):
+    """How each method comes to its learning rate.
+
+    ``DECLARED`` is by what the scenario declares for it, or for its kin. ``STUDY`` is by one rate
+    for all, the recipe's, as the source study had it. ``TUNED`` is by a search of its own, as long
+    for one method as for another, on training examples that the protocol leaves unused.
+    """
+
+    DECLARED = "declared"
+    STUDY = "study"
+    TUNED = "tuned"
+
+
 class Precision(StrEnum):
     """The number format of the matrix products; trained weights are kept in 32 bits."""
 

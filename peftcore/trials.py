@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from peftcore.methods import Method
-from peftcore.scenarios import Precision, Recipe, Split, Task
+from peftcore.scenarios import Precision, Protocol, Recipe, Split, Task
 
 
 class Engine(StrEnum):
@@ -84,6 +84,7 @@ class Trial:
     Attributes:
         part: the part of a comparison of the engines that it is run for, and whose numbers its
             record is read for alone; ``None`` outside of one.
+        protocol: how its learning rate was come by; trials of two protocols share no table.
     """
 
     method: Method
@@ -97,6 +98,7 @@ class Trial:
     engine: Engine
     overrides: tuple[str, ...] = ()
     part: Part | None = None
+    protocol: Protocol = Protocol.DECLARED
 
     def __post_init__(self) -> None:
         if self.engine is Engine.TRAINER:
@@ -118,7 +120,12 @@ class Trial:
             "engine": str(self.engine),
             # Left out where there is none, so that ids stay what they were before there were parts.
             **({} if self.part is None else {"part": str(self.part)}),
+            **self._protocol(),
         }
+
+    def _protocol(self) -> dict[str, str]:
+        """Return the protocol, left out where it is the usual one, as parts are."""
+        return {} if self.protocol is Protocol.DECLARED else {"protocol": str(self.protocol)}
 
     @property
     def id(self) -> str:
@@ -155,6 +162,7 @@ class Trial:
             "engine": str(self.engine),
             "overrides": list(self.overrides),
             "part": None if self.part is None else str(self.part),
+            **self._protocol(),
         }
 
     def to_job(self) -> dict[str, Any]:
@@ -187,6 +195,7 @@ class Trial:
             engine=Engine(job["engine"]),
             overrides=tuple(job["overrides"]),
             part=None if job["part"] is None else Part(job["part"]),
+            protocol=Protocol(job.get("protocol", Protocol.DECLARED)),
         )
 
 

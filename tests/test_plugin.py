@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from peftcore.__main__ import main
 from peftcore.accelerations import ALL
 from peftcore.measuring.environment import environment_key
 from peftcore.pytest_cells import NO_GPU, Cell, RunnableCell
 from peftcore.results.records import Measurement, Record, read_records
 from peftcore.results.store import Store
 from peftcore.trials import Outcome, Part, Trial
+from peftcore.tuning.searching import SEARCH_SEED
 from tests.conftest import MakeTrial
 
 BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "test_methods.py"
@@ -34,6 +37,7 @@ OPTIONS = (
     *("--peft-baseline", "--peft-gate", "--peft-seeds-max"),
     *("--peft-gate-metrics", "--peft-gate-summary"),
     "--peft-checkpoint-seconds",
+    *("--peft-protocol", "--peft-search-trials"),
 )
 
 USAGE_ERROR = 4
@@ -105,6 +109,8 @@ def test_every_option_is_there_and_explained(session: Session) -> None:
         (("--peft-scenario", "imdb-robert"), ("'imdb-robert'", "did you mean 'imdb-roberta'?")),
         (("--peft-method", "lora,qlorra"), ("'qlorra'", "--peft-method", "did you mean 'qlora'?")),
         (("--peft-set", "epoch=1"), ("'epoch'", "did you mean 'epochs'?")),
+        (("--peft-protocol", "tune"), ("'tune'", "did you mean 'tuned'?")),
+        (("--peft-search-trials", "0"), ("--peft-search-trials 0", "expected 1 or more")),
         (("--peft-set", "epochs"), ("'epochs'", "expected KEY=VALUE")),
         (("--peft-set", "epochs=many"), ("epochs=many", "whole number")),
         (("--peft-set", "epochs=0"), ("epochs=0", "at least 1")),
@@ -308,6 +314,63 @@ def test_a_run_leaves_a_report_and_the_next_one_reuses_it(
     assert "benchmark 'peftcore" not in text_of(again)
     assert stored(benchmarks) == [record]
     assert (benchmarks / "here" / "report.md").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.slow
+def test_rates_are_searched_for_first_and_another_protocol_stands_beside(
+    session: Session, benchmarks: Path, tiny: list[str]
+) -> None:
+    options = [*tiny, "--peft-method", "lora,bow"]
+    tuned = [*options, "--peft-protocol", "tuned", "--peft-search-trials", "2"]
+    result = session(*tuned)
+    result.assert_outcomes(passed=2)
+    assert result.ret == 0
+    searched = [one for one in stored(benchmarks) if one.trial["task"]["split"] == "tuning"]
+    (lora,) = [one for one in stored(benchmarks) if one not in searched and one.method == "lora"]
+    assert [one.method for one in searched] == ["lora", "lora"]
+    assert {one.seed for one in searched} == {SEARCH_SEED}
+    best = max(searched, key=lambda one: one.measurement.accuracy)  # type: ignore[union-attr]
+    known = {one.trial["recipe"]["learning_rate"]: one.measurement.accuracy for one in searched}  # type: ignore[union-attr]
+    assert len(known) == 2
+    assert known[lora.trial["recipe"]["learning_rate"]] == best.measurement.accuracy  # type: ignore[union-attr]
+    folder = benchmarks / "reports" / "embedded"
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "each the best of a search of its own" in text, text
+    assert "Rate or method?" not in text
+    assert "of 2 full-length trials" in (folder / "search" / "report.md").read_text("utf-8")
+
+    # Again: nothing runs.
+    before = stored(benchmarks)
+    session(*tuned).assert_outcomes(passed=2)
+    assert stored(benchmarks) == before
+
+    # The other protocol, with this one beside it, and both from the store alone.
+    session(*options, "--peft-protocol", "study").assert_outcomes(passed=2)
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "| Rate, study |" in " ".join(text.split())
+    runner = CliRunner()
+    store, out = str(benchmarks / ".peftcore"), benchmarks / "again"
+    rendered = runner.invoke(main, ["report", "--store", store, "--out", str(out)])
+    assert rendered.exit_code == 0
+    for name in ("report.md", "search/report.md"):
+        again = (out / "embedded" / name).read_text(encoding="utf-8")
+        assert again == (folder / name).read_text(encoding="utf-8")
+        found = runner.invoke(main, ["audit", str((folder / name).parent)])
+        assert found.exit_code == 0, found.output
+
+
+@pytest.mark.slow
+def test_a_search_of_which_a_trial_is_missing_fails_the_session(
+    session: Session, benchmarks: Path, tiny: list[str]
+) -> None:
+    (benchmarks / "conftest.py").write_text(
+        "from peftcore.tuning import searching\n"
+        "from peftcore.comparison import Comparison\n"
+        "Comparison.search = lambda self, scenario, method: None\n"
+    )
+    result = session(*tiny, "--peft-method", "lora", "--peft-protocol", "tuned")
+    assert result.ret != 0
+    assert "8 trials of its search for a learning rate" in text_of(result)
 
 
 def test_without_pytest_benchmark_and_with_a_store_elsewhere(

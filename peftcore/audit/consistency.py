@@ -59,7 +59,8 @@ def setting_of(trial: Mapping[str, Any]) -> dict[str, Any] | None:
         }
     except KeyError:
         return None
-    return setting if trial.get("part") is None else {**setting, "part": trial["part"]}
+    # What is left out where there is none, so that ids stay what they were before.
+    return setting | {name: trial[name] for name in ("part", "protocol") if trial.get(name)}
 
 
 def _check_identity(one: PublishedRecord, ledger: Ledger) -> None:

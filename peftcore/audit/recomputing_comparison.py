@@ -12,6 +12,7 @@ import numpy as np
 from peftcore.audit import second
 from peftcore.audit.answers import Content, Data, gather
 from peftcore.audit.findings import Ledger, shown
+from peftcore.audit.recomputing_protocols import protocol_of, recompute_protocols
 from peftcore.audit.tables import Cells, Table, columns_of, numbers_in, plain_name, read_tables
 from peftcore.methods import METHODS
 from peftcore.report.render import REPORT_NAME
@@ -95,7 +96,11 @@ COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], float | None]] = {
 
 def recompute_comparison(text: str, contents: Sequence[Content], ledger: Ledger) -> None:
     """Check the tables of metrics, of accuracies, of differences, of flips and of agreement."""
-    data = gather(contents)
+    names = list(dict.fromkeys(protocol_of(one) for one in contents))
+    sides = {name: gather([c for c in contents if protocol_of(c) == name]) for name in names}
+    # A report is about the protocol of its first record.
+    data = sides[names[0]]
+    recompute_protocols(text, sides, ledger)
     for table in read_tables(text):
         if table.section in ("Key metrics", "Use of the machine", "More measurements"):
             _metrics(table, data, ledger)

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from peftcore.audit.findings import Ledger
-from peftcore.audit.tables import Cells, plain_name, read_tables, slug_of
+from peftcore.audit.tables import Cells, Table, plain_name, read_tables, slug_of
 
 
 def recompute_rates(text: str, contents: Sequence[Mapping[str, Any]], ledger: Ledger) -> None:
     """Check each accuracy against the predictions, and that the best of each method is bold."""
     table = read_tables(text)[0]
+    if table.columns[1:2] == ("Rate: accuracy (%)",):
+        _recompute_searches(table, contents, ledger)
+        return
     cells = Cells(table, ledger)
     for line, row in table.rows:
         slug = slug_of(plain_name(row[0]), {str(c["trial"]["method"]) for c in contents})
@@ -33,3 +36,35 @@ def recompute_rates(text: str, contents: Sequence[Mapping[str, Any]], ledger: Le
                 cells.place(line, row[0], column),
                 "it is bold, but another rate is better",
             )
+
+
+def _recompute_searches(
+    table: Table, contents: Sequence[Mapping[str, Any]], ledger: Ledger
+) -> None:
+    """Check each rate's accuracy, how many were tried, and which is said to be the best."""
+    cells = Cells(table, ledger)
+    for line, row in table.rows:
+        slug = slug_of(plain_name(row[0]), {str(c["trial"]["method"]) for c in contents})
+        tried: dict[float, float | None] = {}
+        for content in contents:
+            if content["trial"]["method"] == slug:
+                right = [
+                    p == y
+                    for p, y in zip(
+                        content["predictions"] or [], content["labels"] or [], strict=True
+                    )
+                ]
+                rate = float(content["trial"]["recipe"]["learning_rate"])
+                tried[rate] = 100 * sum(right) / len(right) if right else None
+        told = ", ".join(
+            f"{rate:g}: {'—' if tried[rate] is None else f'{tried[rate]:.1f}'}"
+            for rate in sorted(tried)
+        )
+        cells.words(line, row, 1, told)
+        cells.numbers(line, row, 2, [len(tried)])
+        known = {rate: accuracy for rate, accuracy in tried.items() if accuracy is not None}
+        if not known:
+            continue
+        highest = max(known.values())
+        cells.numbers(line, row, 3, [min(r for r, a in known.items() if a == highest)])
+        cells.numbers(line, row, 4, [highest])

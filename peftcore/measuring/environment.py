@@ -35,6 +35,7 @@ _NOT_MEASURING = (
     "gate",
     "audit",
     "conformance",
+    "tuning",
     "comparison.py",
     "enginepairs.py",
     "diagnosis.py",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +25,20 @@ _FIGURES: tuple[Callable[[Summary], Plot | None], ...] = (
 )
 
 
-def write_figures(summary: Summary, folder: Path) -> list[Plot]:
+def write_figures(
+    summary: Summary, folder: Path, *, more: Sequence[Callable[[], Plot | None]] = ()
+) -> list[Plot]:
     """Draw every figure that the records can carry, and remove those of an earlier report.
+
+    Args:
+        summary: of what is drawn.
+        folder: where the files go; made if need be.
+        more: what draws figures of this report alone.
 
     Returns:
         The figures, in the order of the report.
     """
-    return write_drawn((partial(draw, summary) for draw in _FIGURES), folder)
+    return write_drawn([*(partial(draw, summary) for draw in _FIGURES), *more], folder)
 
 
 def write_drawn(drawings: Iterable[Callable[[], Plot | None]], folder: Path) -> list[Plot]:

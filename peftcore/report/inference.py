@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from statistics import fmean, stdev
+from typing import TypeVar
 
 from peftcore.report.metrics import ACCURACY
 from peftcore.report.pairing import PairedAccuracy, Standing, answers_of, pair
@@ -21,6 +22,8 @@ from peftcore.statistics.variance import (
     mean_of_seeds,
     wilson,
 )
+
+Names = TypeVar("Names")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +118,7 @@ def infer(records: Mapping[str, Sequence[Record]]) -> Inference:
         for first, second in combinations(known, 2)
         if (paired := pair(known[first], known[second])) is not None
     }
-    pairs = _corrected(_pairs_with_prior(pairs))
+    pairs = tested_together(pairs)
     return Inference(accuracies=accuracies, pairs=pairs, letters=_letters(accuracies, pairs))
 
 
@@ -139,9 +142,18 @@ def _with_prior(accuracies: dict[str, Accuracy]) -> dict[str, Accuracy]:
     return {slug: replace(one, prior=prior) for slug, one in accuracies.items()}
 
 
-def _pairs_with_prior(
-    pairs: dict[tuple[str, str], PairedAccuracy],
-) -> dict[tuple[str, str], PairedAccuracy]:
+def tested_together(
+    pairs: Mapping[Names, PairedAccuracy],
+) -> dict[Names, PairedAccuracy]:
+    """Return the pairs with what they tell of one another: of their variance, and by their number.
+
+    Args:
+        pairs: differences of one kind, by any name.
+    """
+    return _corrected(_pairs_with_prior(pairs))
+
+
+def _pairs_with_prior(pairs: Mapping[Names, PairedAccuracy]) -> dict[Names, PairedAccuracy]:
     several = [paired for paired in pairs.values() if not paired.single]
     prior = fit_prior(
         [stdev(seed.points for seed in paired.seeds) ** 2 for paired in several],
@@ -150,9 +162,7 @@ def _pairs_with_prior(
     return {names: replace(paired, prior=prior) for names, paired in pairs.items()}
 
 
-def _corrected(
-    pairs: dict[tuple[str, str], PairedAccuracy],
-) -> dict[tuple[str, str], PairedAccuracy]:
+def _corrected(pairs: Mapping[Names, PairedAccuracy]) -> dict[Names, PairedAccuracy]:
     """Return the pairs, each p corrected for the number of those that could be tested."""
     tested = {names: p for names, paired in pairs.items() if (p := paired.p_value) is not None}
     corrected = dict(zip(tested, holm(list(tested.values())), strict=True))

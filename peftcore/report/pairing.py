@@ -23,7 +23,7 @@ from peftcore.statistics.comparing import (
     mcnemar,
     paired_components,
 )
-from peftcore.statistics.variance import Components, Mean, Prior, mean_of_seeds
+from peftcore.statistics.variance import Components, Mean, Prior, components, mean_of_seeds
 
 
 class Standing(StrEnum):
@@ -186,6 +186,45 @@ def pair(first: Sequence[Record], second: Sequence[Record]) -> PairedAccuracy | 
         ours, theirs = answers
         if ours is not None and theirs is not None:
             found = paired_components(ours, theirs, unit=100)
+    return PairedAccuracy(seeds=seeds, components=found)
+
+
+def change_of_gap(
+    after: tuple[Sequence[Record], Sequence[Record]],
+    before: tuple[Sequence[Record], Sequence[Record]],
+) -> PairedAccuracy | None:
+    """Return by how much a difference between two methods has changed, over the seeds of all four.
+
+    That one of two differences is told from zero and the other is not, is no change that could be
+    told (Gelman and Stern, The American Statistician 60, 2006): the change is tested itself.
+
+    Args:
+        after: finished trials with an accuracy of the one method and of the other, one a seed.
+        before: the same under other circumstances.
+
+    Returns:
+        (first − second) after, less that before; ``None`` if no seed is in all four.
+    """
+    sides = [{record.seed: record for record in side} for side in (*after, *before)]
+    shared = sorted(set.intersection(*(set(side) for side in sides)))
+    if not shared:
+        return None
+    signs = (1, -1, -1, 1)
+    seeds = tuple(
+        PairedSeed(
+            seed=seed,
+            points=100
+            * sum(sign * _accuracy(side[seed]) for sign, side in zip(signs, sides, strict=True)),
+        )
+        for seed in shared
+    )
+    answers = [answers_of([side[seed] for seed in shared]) for side in sides]
+    alike = all(side[shared[0]].labels == sides[0][shared[0]].labels for side in sides)
+    known = [right for right in answers if right is not None]
+    found = None
+    if len(shared) > 1 and alike and len(known) == len(sides):
+        change = sum(s * right.astype(np.int8) for s, right in zip(signs, known, strict=True))
+        found = components(change, unit=100)
     return PairedAccuracy(seeds=seeds, components=found)
 
 

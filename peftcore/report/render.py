@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from peftcore.report import accuracies, analysis, claims, recommend, setup, tables
@@ -11,6 +12,13 @@ from peftcore.report.canvas import Plot
 from peftcore.report.figures import write_figures
 from peftcore.report.flips import FLIPS_NAME, flips_file, flips_section, gather_flips
 from peftcore.report.markdown import escape
+from peftcore.report.protocols import (
+    TwoProtocols,
+    by_protocol,
+    compare_protocols,
+    draw_protocols,
+    protocols_section,
+)
 from peftcore.report.summary import Summary, summarise
 from peftcore.results.records import Record, write_records
 
@@ -25,8 +33,10 @@ def write_report(records: Sequence[Record], folder: Path) -> Path:
     The same records give the same bytes, also when they are read back from the folder's
     ``records.jsonl``.
 
+    It is about the protocol of the first record; what others came to stands in a section of it.
+
     Args:
-        records: at least one; no more than one a method and seed.
+        records: at least one; no more than one a method, seed and protocol.
         folder: where ``report.md``, ``records.jsonl``, ``flips.csv`` (if methods can be compared
             with Full) and ``figures/`` go; made if need be.
 
@@ -37,13 +47,17 @@ def write_report(records: Sequence[Record], folder: Path) -> Path:
         UsageError: there are no records, or they can't share a report.
         StoreError: a record holds a number that is not finite.
     """
-    summary = summarise(records)
+    summary, *others = (summarise(found) for found in by_protocol(records))
+    protocols = [compare_protocols(summary, other) for other in others]
     folder.mkdir(parents=True, exist_ok=True)
-    write_records(folder / RECORDS_NAME, summary.records)
-    plots = write_figures(summary, folder / FIGURES_NAME)
+    kept = [record for one in (summary, *others) for record in one.records]
+    write_records(folder / RECORDS_NAME, kept)
+    plots = write_figures(
+        summary, folder / FIGURES_NAME, more=[partial(draw_protocols, one) for one in protocols]
+    )
     write_flips(summary, folder / FLIPS_NAME)
     path = folder / REPORT_NAME
-    path.write_text(compose(summary, plots), encoding="utf-8", newline="\n")
+    path.write_text(compose(summary, plots, protocols), encoding="utf-8", newline="\n")
     return path
 
 
@@ -56,9 +70,11 @@ def write_flips(summary: Summary, path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def compose(summary: Summary, plots: Sequence[Plot]) -> str:
+def compose(summary: Summary, plots: Sequence[Plot], protocols: Sequence[TwoProtocols] = ()) -> str:
     """Return the report as Markdown."""
-    overview, *others = [plot for plot in plots if plot.name != AGREEMENT]
+    elsewhere = {AGREEMENT, *(one.figure for one in protocols)}
+    overview, *others = [plot for plot in plots if plot.name not in elsewhere]
+    images = {plot.name: image(plot) for plot in plots}
     blocks: list[str | None] = [
         f"# {escape(summary.title)}",
         *_warnings(summary),
@@ -82,8 +98,9 @@ def compose(summary: Summary, plots: Sequence[Plot]) -> str:
         *(image(plot) for plot in others),
         *flips_section(summary, gather_flips(summary)),
         *agreement_section(
-            gather_agreement(summary), [image(plot) for plot in plots if plot.name == AGREEMENT]
+            gather_agreement(summary), [images[AGREEMENT]] if AGREEMENT in images else []
         ),
+        *protocols_section(protocols, images),
         "## The source study's claims",
         claims.INTRODUCTION,
         claims.claims_table(summary),

@@ -13,7 +13,7 @@ from peftcore.report.inference import Inference, infer
 from peftcore.report.metrics import ACCURACY, GPU_MEMORY, HOST_MEMORY, Metric
 from peftcore.report.pairing import PairedAccuracy
 from peftcore.results.records import Record
-from peftcore.scenarios import SCENARIOS
+from peftcore.scenarios import SCENARIOS, Protocol
 from peftcore.trials import Outcome
 
 BASELINE = "full"
@@ -28,6 +28,11 @@ _ORDER = {
 }
 _METHODS = {method.slug: method for method in METHODS}
 _SCENARIOS = {scenario.name: scenario for scenario in SCENARIOS}
+
+_RATES_ORIGINS = {
+    str(Protocol.STUDY): "one for all, by the protocol study",
+    str(Protocol.TUNED): "each the best of a search of its own, by the protocol tuned",
+}
 
 _OUTCOMES = {
     Outcome.OOM: "out of memory",
@@ -353,11 +358,13 @@ def _declared(records: Sequence[Record]) -> tuple[str, str | None, str | None]:
     if scenario is None:
         return records[0].scenario, None, None
     changed = {text.partition("=")[0] for text in trial.get("overrides", ())}
+    by_protocol = _RATES_ORIGINS.get(str(trial.get("protocol")))
     if not changed & {"model", "data"}:
-        return scenario.title, scenario.caveat, scenario.rates_origin
+        return scenario.title, scenario.caveat, by_protocol or scenario.rates_origin
     title = f"{trial['backbone']['name']} on {trial['data']['name']}"
     caveat = None if "data" in changed else scenario.caveat
-    return title, caveat, f"those of scenario {scenario.name}, not chosen for this one"
+    borrowed = f"those of scenario {scenario.name}, not chosen for this one"
+    return title, caveat, by_protocol or borrowed
 
 
 def _position(slug: str) -> tuple[bool, int, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from peftcore.measuring.environment import environment_key
 from peftcore.results.records import Record
-from peftcore.scenarios import Split
+from peftcore.scenarios import Protocol, Split
 from peftcore.trials import Part
 
 
@@ -36,6 +36,41 @@ def newest_settings(records: Iterable[Record]) -> dict[str, list[Record]]:
         scenario: list(next(reversed(settings.values())).values())
         for scenario, settings in groups.items()
     }
+
+
+def of_a_search(record: Record) -> bool:
+    """Return whether a record is of a search that the protocol ``tuned`` makes for each method."""
+    trial = record.trial
+    tuned = trial.get("protocol") == Protocol.TUNED
+    return tuned and trial.get("task", {}).get("split") == Split.TUNING
+
+
+def other_protocols(records: Iterable[Record], chosen: Sequence[Record]) -> list[Record]:
+    """Return the records that differ from those chosen in the protocol alone, by the last to run.
+
+    A protocol is how learning rates are come by, so that all else is equal: what was trained on
+    what, where and by which sources.
+
+    Args:
+        records: in the order in which they were made, the chosen ones among them or not.
+        chosen: of one setting and environment.
+    """
+    if not chosen:
+        return []
+    wanted = _but_protocol(chosen[0])
+    found: dict[tuple[str, str, int], Record] = {}
+    for record in records:
+        differs = record.trial["setting_id"] != chosen[0].trial["setting_id"]
+        if differs and record.trial.get("part") is None and _but_protocol(record) == wanted:
+            found[str(record.trial.get("protocol")), record.method, record.seed] = record
+    return list(found.values())
+
+
+def _but_protocol(record: Record) -> str:
+    trial = record.trial
+    recipe = {name: value for name, value in trial["recipe"].items() if name != "learning_rate"}
+    kept = [*_subject(record), trial["task"], recipe, trial["engine"]]
+    return f"{environment_key(record.environment)} {json.dumps(kept, sort_keys=True)}"
 
 
 _SWEPT = frozenset({"max_length", "train_examples", "batch_size"})

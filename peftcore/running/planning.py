@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from peftcore.data.sources import locate_data
 from peftcore.errors import UsageError
-from peftcore.methods import Method, find_methods
+from peftcore.methods import Method, Trains, find_methods
 from peftcore.models.architectures import architecture_of
 from peftcore.models.backbones import locate_backbone, read_config
 from peftcore.scenarios import (
     DEFAULT_SCENARIO,
+    Protocol,
     Recipe,
     Scenario,
     Task,
@@ -39,6 +40,9 @@ class Selection:
         weights: where the backbone's weights come from.
         settings: ``KEY=VALUE`` overrides of the task and the recipe.
         engine: whose training loop.
+        protocol: how each method comes to its learning rate.
+        rates: of the protocol ``tuned``, the rate that each method's search has found, by its slug;
+            a method that is missing has no trials yet.
         prefix: what the options begin with, for messages: ``--peft-`` or ``--``.
     """
 
@@ -50,6 +54,8 @@ class Selection:
     weights: Weights = Weights.PRETRAINED
     settings: tuple[str, ...] = ()
     engine: Engine = Engine.PEFTCORE
+    protocol: Protocol = Protocol.DECLARED
+    rates: Mapping[str, float] = field(default_factory=dict)
     prefix: str = "--"
 
     def find_scenario(self) -> Scenario:
@@ -146,9 +152,12 @@ def plan(selection: Selection) -> list[Trial]:
     _require_fit(backbone, task.max_length, methods)
     trials = []
     for method in methods:
-        declared = scenario.learning_rate(method)
-        rate = recipe.learning_rate if "learning_rate" in changed else declared
-        before = dataclasses.replace(scenario.recipe, learning_rate=declared)
+        given = _rate(selection, scenario, method)
+        rate = recipe.learning_rate if "learning_rate" in changed else given
+        if rate is None:
+            continue
+        # A rate that the protocol gives is no change of it.
+        before = dataclasses.replace(scenario.recipe, learning_rate=given or rate)
         after = dataclasses.replace(recipe, learning_rate=rate)
         overrides = (
             *_departures(selection, scenario, backbone.name, data.name),
@@ -167,10 +176,23 @@ def plan(selection: Selection) -> list[Trial]:
                 recipe=after,
                 engine=selection.engine,
                 overrides=overrides,
+                protocol=selection.protocol,
             )
             for seed in selection.find_seeds()
         ]
     return trials
+
+
+def _rate(selection: Selection, scenario: Scenario, method: Method) -> float | None:
+    """Return the learning rate of a method by the protocol; ``None`` where it is yet to be found.
+
+    A bag of words has none, and takes whatever it is given.
+    """
+    if selection.protocol is Protocol.STUDY:
+        return scenario.recipe.learning_rate
+    if selection.protocol is Protocol.TUNED and method.trains is not Trains.BAG_OF_WORDS:
+        return selection.rates.get(method.slug)
+    return scenario.learning_rate(method)
 
 
 def longest_text(backbone: Source) -> int:
@@ -209,6 +231,7 @@ def _departures(selection: Selection, scenario: Scenario, backbone: str, data: s
         ("data", data, data if selection.data is None else scenario.data),
         ("weights", selection.weights, Weights.PRETRAINED),
         ("engine", selection.engine, Engine.PEFTCORE),
+        ("protocol", selection.protocol, Protocol.DECLARED),
     )
     return [f"{name}={taken}" for name, taken, declared in pairs if taken != declared]
 

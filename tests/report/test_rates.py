@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from peftcore.audit.findings import Ledger
+from peftcore.audit.recomputing_rates import recompute_rates
 from peftcore.errors import UsageError
 from peftcore.report import rates
 from peftcore.report.rates import compose, is_search, write_rates_report
@@ -88,3 +90,74 @@ def test_the_records_it_writes_give_the_same_report(search: list[Record], tmp_pa
     again = list(read_records(tmp_path / "records.jsonl"))
     assert len(again) == len(search)
     assert compose(again) == path.read_text(encoding="utf-8")
+
+
+# Searches by the protocol tuned
+
+
+@pytest.fixture
+def searches(record: MakeRecord) -> list[Record]:
+    """Return searches of two methods, each with rates of its own; one trial has diverged."""
+    known = {
+        "full": {3e-5: 0.871, 1e-4: 0.880, 2e-4: 0.876, 1e-3: None},
+        "lora": {3e-4: 0.849, 1e-3: 0.860, 3e-3: 0.866},
+    }
+    found = []
+    for method, accuracies in known.items():
+        for rate, accuracy in accuracies.items():
+            made = tried(record, method, rate, accuracy or 0.5)
+            made = dataclasses.replace(made, trial={**made.trial, "protocol": "tuned"})
+            if accuracy is None:
+                made = dataclasses.replace(
+                    made, outcome=Outcome.NAN, measurement=None, predictions=None, labels=None
+                )
+            found.append(made)
+    return found
+
+
+def test_a_search_tells_all_it_tried_its_best_and_what_is_declared(searches: list[Record]) -> None:
+    assert is_search(searches[:1])
+    text = compose(searches)
+    assert row(text, "Full")[1:5] == [
+        "3e-05: 87.1, 0.0001: 88.0, 0.0002: 87.6, 0.001: —",
+        "4",
+        "0.0001",
+        "88.0",
+    ]
+    assert row(text, "LoRA")[2:5] == ["3", "0.003", "86.6"]
+    assert "The best rate of LoRA lies at the edge" in text
+    assert "of 4 full-length trials" in text
+
+
+def test_its_figures_show_rates_and_what_fewer_trials_would_find(
+    searches: list[Record], tmp_path: Path
+) -> None:
+    path = write_rates_report(searches, tmp_path)
+    text = path.read_text(encoding="utf-8")
+    for name in ("rates", "expected_best"):
+        assert f"figures/{name}.png" in text
+        assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 10_000
+    again = list(read_records(tmp_path / "records.jsonl"))
+    assert write_rates_report(again, tmp_path / "again").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize(
+    ("column", "wrong"),
+    [
+        (1, "3e-05: 87.2, 0.0001: 88.0, 0.0002: 87.6, 0.001: —"),
+        (2, "3"),
+        (3, "0.0002"),
+        (4, "88.1"),
+    ],
+)
+def test_each_of_its_numbers_is_recomputed(searches: list[Record], column: int, wrong: str) -> None:
+    contents = [one.to_json() for one in searches]
+    text = compose(searches)
+    whole, broken = Ledger(), Ledger()
+    recompute_rates(text, contents, whole)
+    assert whole.findings == []
+    cells = row(text, "Full")
+    changed = [*cells[:column], wrong, *cells[column + 1 :]]
+    line = next(line for line in text.splitlines() if line.startswith("| Full"))
+    recompute_rates(text.replace(line, f"| {' | '.join(changed)} |"), contents, broken)
+    assert len(broken.findings) == 1

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from peftcore.results.selecting import newest_parts, newest_settings
+from peftcore.results.selecting import newest_parts, newest_settings, other_protocols
 from peftcore.trials import Part
 
 
@@ -61,6 +61,39 @@ def test_a_search_over_learning_rates_may_have_run_anywhere(record, environment)
     here = searched(record("full"))
     there = searched(record("lora", environment={**environment, "threads": 1}))
     assert newest_settings([here, there]) == {"embedded": [here, there]}
+
+
+# Protocols
+
+
+@pytest.fixture
+def by(ran):
+    """Return a function that makes a record of one protocol."""
+
+    def make(protocol, method="lora", **fields):
+        made = ran(None, method, **fields)
+        trial = {**made.trial, "setting_id": f"{made.trial['setting_id']} {protocol}"}
+        trial |= {"protocol": protocol} if protocol else {}
+        return dataclasses.replace(made, trial=trial)
+
+    return make
+
+
+def test_what_differs_in_the_protocol_alone_stands_beside(by, environment):
+    chosen = [by("tuned", learning_rate=0.1), by("tuned", "full", learning_rate=0.2)]
+    declared, studied = by(None, learning_rate=0.3), by("study", learning_rate=0.4)
+    others = [
+        by("study", epochs=2),
+        by("study", data="another"),
+        by("study", environment={**environment, "threads": 1}),
+    ]
+    assert other_protocols([declared, *others, studied, *chosen], chosen) == [declared, studied]
+    assert other_protocols([declared], []) == []
+
+
+def test_of_another_protocol_what_ran_last_stands_beside(by):
+    first, last = by("study", learning_rate=0.1), by("study", learning_rate=0.2)
+    assert other_protocols([first, last], [by("tuned")]) == [last]
 
 
 # Comparisons of the engines

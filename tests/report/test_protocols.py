@@ -1,0 +1,156 @@
+"""The same methods by two protocols."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from peftcore.audit.findings import Ledger
+from peftcore.audit.recomputing_comparison import recompute_comparison
+from peftcore.report.protocols import Compared, by_protocol, compare_protocols, protocols_section
+from peftcore.report.render import write_report
+from peftcore.report.summary import summarise
+from peftcore.results.records import Record, read_records
+from peftcore.scenarios import Protocol
+from tests.report.conftest import MakeRecord, build
+
+STUDY_RATE = 2e-5
+
+
+def by(protocol: Protocol, record: Record, rate: float) -> Record:
+    """Return a record as one of this protocol with this rate."""
+    trial = {
+        **record.trial,
+        "id": f"{record.id}-{protocol}",
+        "setting_id": f"of {protocol}",
+        "protocol": str(protocol),
+        "recipe": {**record.trial["recipe"], "learning_rate": rate},
+    }
+    return dataclasses.replace(record, trial=trial)
+
+
+def both(
+    accuracies: dict[str, tuple[float, float]], seeds: tuple[int, ...] = (42, 43, 44, 45)
+) -> list[Record]:
+    """Return records of each method by the protocols tuned and study, with these accuracies."""
+    records = []
+    for protocol, side in ((Protocol.TUNED, 1), (Protocol.STUDY, 0)):
+        for method, known in accuracies.items():
+            for seed in seeds:
+                shift = random.Random(f"{method} {seed} {protocol}").gauss(0, 0.002)
+                made = build(method, seed=seed, accuracy=known[side] + shift)
+                rate = STUDY_RATE if protocol is Protocol.STUDY else 3 * STUDY_RATE
+                records.append(by(protocol, made, rate))
+    return records
+
+
+GAPS = {
+    "full": (0.91, 0.912),
+    "lora": (0.86, 0.911),  # The rate's: nothing is left of it.
+    "qlora": (0.87, 0.872),  # The method's: its own rate does not help.
+    "ia3": (0.80, 0.88),  # Both.
+    "bow": (0.87, 0.87),
+}
+
+
+def compared(records: list[Record]) -> dict[str, Compared]:
+    own, other = (summarise(group) for group in by_protocol(records))
+    return {one.after.slug: one for one in compare_protocols(own, other).methods}
+
+
+def words(records: list[Record]) -> dict[str, str]:
+    own, other = (summarise(group) for group in by_protocol(records))
+    text = "\n".join(protocols_section([compare_protocols(own, other)], {}))
+    gaps = text[text.index("Less Full") :]
+    return dict(re.findall(r"^\| (\S+) .*\| +([a-z' ]+) \|$", gaps, re.MULTILINE))
+
+
+def test_a_report_is_about_the_protocol_of_its_first_record() -> None:
+    records = both(GAPS)
+    groups = by_protocol(records)
+    assert [one.trial["protocol"] for one in (groups[0][0], groups[1][0])] == ["tuned", "study"]
+    assert by_protocol(records[::-1])[0][0].trial["protocol"] == "study"
+    assert by_protocol([]) == [[]]
+
+
+def test_whichever_a_report_is_about_it_compares_the_one_that_knows_more_with_the_other() -> None:
+    records = both(GAPS)
+    forth, back = compared(records), compared(records[::-1])
+    for slug in ("full", "lora"):
+        assert forth[slug].gained is not None
+        assert forth[slug].gained == back[slug].gained
+
+
+def test_a_bag_of_words_has_no_rate_to_be_compared() -> None:
+    assert list(compared(both(GAPS))) == ["full", "lora", "qlora", "ia3"]
+
+
+def test_a_gap_is_the_rates_or_the_methods_or_both() -> None:
+    assert words(both(GAPS)) == {
+        "LoRA": "the rate's",
+        "QLoRA": "the method's",
+        "IA3": "the rate's and the method's",
+    }
+
+
+def test_what_can_not_be_told_is_open_or_untested() -> None:
+    assert words(both({"full": (0.9, 0.9), "lora": (0.9, 0.9)})) == {"LoRA": "none to explain"}
+    wider = both({"full": (0.86, 0.92), "lora": (0.86, 0.88)})
+    assert words(wider) == {"LoRA": "wider with rates of their own"}
+    assert words(both(GAPS, seeds=(42,))) == dict.fromkeys(("LoRA", "QLoRA", "IA3"), "untested")
+
+
+def test_the_change_of_a_gap_is_that_of_its_four_means() -> None:
+    lora = compared(both(GAPS))["lora"]
+    assert lora.gained is not None
+    assert lora.closed is not None
+    before, after = (gap.mean_points for gap in lora.gaps if gap is not None)
+    assert lora.closed.mean_points == pytest.approx(after - before)
+    interval = lora.closed.interval_points
+    assert interval is not None
+    assert interval[0] < after - before < interval[1]
+
+
+@pytest.mark.parametrize("seeds", [(42,), (42, 43, 44)])
+def test_it_can_be_computed_in_a_second_way(seeds: tuple[int, ...], tmp_path: Path) -> None:
+    records = both(GAPS, seeds)
+    text = write_report(records, tmp_path).read_text(encoding="utf-8")
+    contents = [one.to_json() for one in records]
+    whole = Ledger()
+    recompute_comparison(text, contents, whole)
+    assert whole.findings == []
+    section = text.index("## Rate or method?")
+    without = Ledger()
+    recompute_comparison(text[:section] + text[text.index("## The source") :], contents, without)
+    assert whole.checked - without.checked > 40
+    # Each number of its tables is checked.
+    end = text.index("\n![", section)
+    for found in re.finditer(r"\d+\.\d+", text[section:end]):
+        place = section + found.start()
+        if text[text.rindex("\n", 0, place) + 1] != "|" or text[place - 2] == "<":
+            continue
+        ledger = Ledger()
+        wrong = text[:place] + str(9 - int(text[place])) + text[place + 1 :]
+        recompute_comparison(wrong, contents, ledger)
+        assert ledger.findings or len(seeds) == 1, text[place - 40 : place + 20]
+
+
+def test_the_report_is_the_same_from_the_records_it_writes(tmp_path: Path) -> None:
+    first = write_report(both(GAPS), tmp_path / "first")
+    again = write_report(
+        list(read_records(tmp_path / "first" / "records.jsonl")), tmp_path / "again"
+    )
+    assert again.read_bytes() == first.read_bytes()
+    text = first.read_text(encoding="utf-8")
+    assert "figures/protocols_study_tuned.png" in text
+    assert (tmp_path / "again" / "figures" / "protocols_study_tuned.png").is_file()
+    assert "each the best of a search of its own" in text
+
+
+def test_with_one_protocol_there_is_no_such_section(record: MakeRecord, tmp_path: Path) -> None:
+    text = write_report([record("full"), record("lora")], tmp_path).read_text(encoding="utf-8")
+    assert "Rate or method?" not in text
