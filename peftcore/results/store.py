@@ -92,12 +92,13 @@ class Store:
         try:
             if has_store(folder) and self.path.stat().st_size:
                 self._prepare_when_free()
-            elif create:
-                # Whoever mends a store takes an empty file for one that was cut short.
-                with wait_for(folder / LOCK_FILE, waiting=lambda: None):
-                    self._prepare_when_free()
             else:
-                raise StoreError(f"{self.path} is empty: it was cut short; {_MEND}")
+                # Whoever mends a store takes an empty file for one that was cut short, and so does
+                # who reads it, unless another process is making it just now.
+                with wait_for(folder / LOCK_FILE, waiting=lambda: None):
+                    if not create and not self.path.stat().st_size:
+                        raise StoreError(f"{self.path} is empty: it was cut short; {_MEND}")
+                    self._prepare_when_free()
         except OSError as error:
             self._connection.close()
             raise StoreError(f"{self.path} can't be opened as a store: {error}") from None

@@ -3,13 +3,15 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 
 import pytest
 
 from peftcore.errors import StoreError
 from peftcore.measuring.environment import environment_key
-from peftcore.results.store import STORE_FILE, Store
+from peftcore.results.store import LOCK_FILE, STORE_FILE, Store
+from peftcore.running.locks import wait_for
 from peftcore.trials import Outcome
 
 WRITER = """
@@ -248,3 +250,23 @@ def test_a_commit_waits_for_another_session_that_is_writing(record, tmp_path):
         writer.communicate(timeout=30)
         assert writer.returncode == 0
         assert [kept.seed for kept in store.records()] == [7]
+
+
+def test_a_store_that_is_just_being_made_is_waited_for(tmp_path):
+    """SQLite makes an empty file first: whoever reads it then must not call it cut short."""
+    made, folder = tmp_path / "made", tmp_path / "store"
+    Store(made).close()
+    folder.mkdir()
+    (folder / STORE_FILE).touch()
+    with ThreadPoolExecutor(1) as pool:
+        with wait_for(folder / LOCK_FILE, waiting=lambda: None):
+            reading = pool.submit(lambda: Store(folder, create=False).close())
+            assert wait([reading], timeout=0.5).not_done
+            (folder / STORE_FILE).write_bytes((made / STORE_FILE).read_bytes())
+        assert reading.result(timeout=30) is None
+
+
+def test_an_empty_file_that_nobody_makes_a_store_of_was_cut_short(tmp_path):
+    (tmp_path / STORE_FILE).touch()
+    with pytest.raises(StoreError, match="is empty: it was cut short"):
+        Store(tmp_path, create=False)
