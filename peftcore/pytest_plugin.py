@@ -41,11 +41,19 @@ __all__ = ["RunnableCell", "RunnablePairs", "peft_cell", "peft_pairs", "skip_wit
 USABLE_DISTRIBUTIONS = ("load", "worksteal")
 """Values of pytest-xdist's ``--dist`` under which no test is lost with a worker."""
 
+_DEFAULTS: dict[str, Any] = {}
+"""What each option of this plugin is where it was not given, by its name in pytest's options."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the ``--peft-…`` options."""
     group = parser.getgroup("peftcore", "fine-tuning methods compared (peftcore)")
-    option = group.addoption
+
+    def option(name: str, **settings: Any) -> None:
+        unset = {"store_true": False}.get(settings.get("action", ""))
+        _DEFAULTS[name.removeprefix("--").replace("-", "_")] = settings.get("default", unset)
+        group.addoption(name, **settings)
+
     option("--peft-scenario", metavar="NAME", help="run this scenario")
     option("--peft-method", metavar="NAME[,NAME…]", help="these methods only")
     option("--peft-seeds", metavar="N|A,B,C", help="how many seeds, or which")
@@ -111,13 +119,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def _asks_for_anything(config: pytest.Config) -> bool:
     """Return whether an option of this plugin was given, be it with a value such as 0."""
-    return any(
-        not (
-            value is None or value is False or value in ([], "pretrained", "peftcore", ".peftcore")
-        )
-        for name, value in vars(config.option).items()
-        if name.startswith("peft_")
-    )
+    given = vars(config.option)
+    return any(given[name] != default for name, default in _DEFAULTS.items())
 
 
 def pytest_configure(config: pytest.Config) -> None:
