@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from peft.utils import ModulesToSaveWrapper
 from torch import nn
 
 from peftcore.errors import UsageError
@@ -32,13 +33,28 @@ def merge(classifier: Classifier) -> nn.Module:
             f"{method.name} can't be merged: peft takes the sum for a weight that is packed already"
         )
     adapted: Any = classifier.model
+    _unwrap_composites(adapted)
     try:
         with warnings.catch_warnings():
             # Into 4 bits it is rounded; whoever merges looks at what that changes.
             warnings.filterwarnings("ignore", message="Merge .* module to 4-bit")
             merged: nn.Module = adapted.merge_and_unload()
-    # Not what peft refuses alone: on ModernBERT many of its methods raise AttributeError here.
-    except (AttributeError, NotImplementedError, ValueError) as error:
+    except (NotImplementedError, ValueError) as error:
         why = str(error) or "peft has no code for it"
         raise UsageError(f"{method.name} can't be merged: {why}") from error
     return merged
+
+
+def _unwrap_composites(adapted: nn.Module) -> None:
+    """Put each trained module that consists of others in the place of what peft wrapped it in.
+
+    peft (0.21.2) does so when it merges, but then gives it the wrapper's ``weight``, which only a
+    single layer has: all its methods but LoRA's kin fail on a head of several layers.
+    """
+    for name, module in list(adapted.named_modules()):
+        if not isinstance(module, ModulesToSaveWrapper):
+            continue
+        trained = module.modules_to_save[module.active_adapters[0]]
+        if not hasattr(trained, "weight"):
+            parent, _, child = name.rpartition(".")
+            setattr(adapted.get_submodule(parent), child, trained)

@@ -59,6 +59,12 @@ def test_a_method_that_can_not_be_attached_fails_with_the_reason(bench: Bench) -
     assert "should be a positive integer" in found.detail
 
 
+@pytest.mark.parametrize("architecture", ["modernbert", "roberta"])
+def test_a_head_of_several_layers_is_merged_too(bench: Bench, architecture: str) -> None:
+    """peft (0.21.2) itself fails here with every method that is not LoRA's kin."""
+    assert bench.fingerprint(find_method("loha"), architecture).merged == "yes"
+
+
 def test_a_merge_that_changes_the_model_is_found(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
