@@ -97,11 +97,11 @@ class Data:
         apart = self.apart(first, second_)
         if len(apart) == 1:
             return second.mcnemar(int((apart == 1).sum()), int((apart == -1).sum()))
-        return self.reviews(first, second_).p()
+        return self.texts(first, second_).p()
 
-    def reviews(self, first: str, second_: str) -> Estimate:
-        """Return the difference on reviews like these; there are several seeds."""
-        return second.on_reviews_like_these(
+    def texts(self, first: str, second_: str) -> Estimate:
+        """Return the difference on texts like these; there are several seeds."""
+        return second.on_texts_like_these(
             second.squares(self.apart(first, second_)), self.pair_prior
         )
 
@@ -110,7 +110,7 @@ class Data:
         apart = self.apart(first, second_)
         mean = 100 * float(apart.mean())
         if len(apart) > 1:
-            return [mean, *self.reviews(first, second_).interval()]
+            return [mean, *self.texts(first, second_).interval()]
         only = int((apart == 1).sum()), int((apart == -1).sum())
         return [mean, *second.agresti_min(*only, apart.shape[1])]
 

@@ -159,7 +159,7 @@ def _interval(data: Data, slug: str) -> tuple[float, float]:
     right = np.array(list(data.right[slug].values()))
     if len(right) == 1:
         return second.wilson(int(right.sum()), right.size)
-    return _within(second.on_reviews_like_these(second.squares(right), data.prior).interval())
+    return _within(second.on_texts_like_these(second.squares(right), data.prior).interval())
 
 
 def _within(interval: tuple[float, float]) -> tuple[float, float]:
@@ -175,8 +175,8 @@ def _accuracies(table: Table, data: Data, ledger: Ledger) -> None:
         follows: dict[str, Sequence[float]] = {
             "Seeds": [len(means)],
             "Accuracy (%)": [float(np.mean(means))],
-            "On reviews like these": _interval(data, slug),
-            "On reviews like these (these models alone)": _interval(data, slug),
+            "On texts like these": _interval(data, slug),
+            "On texts like these (these models alone)": _interval(data, slug),
         }
         if len(means) > 1:
             found = second.on_this_test_set(second.squares(right), data.prior)
@@ -225,8 +225,8 @@ def _less_best(table: Table, data: Data, ledger: Ledger) -> None:
         follows: dict[str, Sequence[float]] = {
             "Seeds in common": [len(data.shared(slug, best))],
             head: [mean],
-            "On reviews like these": interval,
-            "On reviews like these (these models alone)": interval,
+            "On texts like these": interval,
+            "On texts like these (these models alone)": interval,
         }
         if len(data.shared(slug, best)) > 1:
             found = second.squares(data.apart(slug, best))
@@ -251,7 +251,7 @@ def _equivalence(
     if len(data.shared(slug, best)) < 2:
         cells.words(line, row, column, "—")
         return
-    found = data.reviews(slug, best)
+    found = data.texts(slug, best)
     low, high = found.interval()
     if low > MARGIN_POINTS or high < -MARGIN_POINTS:
         cells.words(line, row, column, "no")

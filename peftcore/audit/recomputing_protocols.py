@@ -42,7 +42,7 @@ class _Changes:
     def _estimate(self, slug: str) -> Estimate:
         means = [100 * apart.mean(axis=1) for apart in self.apart.values()]
         prior = second.common_variance(means)
-        return second.on_reviews_like_these(second.squares(self.apart[slug]), prior)
+        return second.on_texts_like_these(second.squares(self.apart[slug]), prior)
 
     def difference(self, slug: str) -> list[float]:
         """Return the difference in points with its interval."""

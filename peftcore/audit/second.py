@@ -118,7 +118,7 @@ def on_this_test_set(found: Squares, prior: Prior | None) -> Estimate:
     return Estimate(found.mean, math.sqrt(variance / found.seeds), degrees)
 
 
-def on_reviews_like_these(found: Squares, prior: Prior | None) -> Estimate:
+def on_texts_like_these(found: Squares, prior: Prior | None) -> Estimate:
     """Return the mean over other seeds and other examples, with Satterthwaite's degrees."""
     variance, degrees = _of_seeds(found, prior)
     n, s = found.examples, found.seeds

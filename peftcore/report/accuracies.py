@@ -32,7 +32,7 @@ def accuracies(summary: Summary) -> str | None:
         "Method",
         "Seeds",
         "Accuracy (%)",
-        _on_reviews(summary),
+        _on_texts(summary),
         Estimand.TEST_SET.capitalize(),
         "SD over seeds (points)",
         "Letters",
@@ -54,7 +54,7 @@ def differences_from_best(summary: Summary) -> str | None:
         "Method",
         "Seeds in common",
         f"Less {escape(best.name)} (points)",
-        _on_reviews(summary),
+        _on_texts(summary),
         Estimand.TEST_SET.capitalize(),
         "Told apart?",
         f"Within ±{MARGIN_POINTS:g} points?",
@@ -68,9 +68,9 @@ def _known_columns(headings: list[str], rows: list[list[str]]) -> str:
     return table([headings[n] for n in known], [[row[n] for n in known] for row in rows])
 
 
-def _on_reviews(summary: Summary) -> str:
-    """Return the heading of the intervals on reviews like these."""
-    heading = Estimand.REVIEWS.capitalize()
+def _on_texts(summary: Summary) -> str:
+    """Return the heading of the intervals on texts like these."""
+    heading = Estimand.TEXTS.capitalize()
     return f"{heading} (these models alone)" if len(summary.seeds) == 1 else heading
 
 
@@ -109,14 +109,14 @@ def notes(summary: Summary) -> str | None:
     sentences = []
     if several:
         sentences += [
-            f"Intervals are at 95%, each by itself. “{Estimand.REVIEWS.capitalize()}” asks what "
+            f"Intervals are at 95%, each by itself. “{Estimand.TEXTS.capitalize()}” asks what "
             "other seeds would give on other test examples of this kind, "
             f"“{Estimand.TEST_SET}” what other seeds would give on the same examples.",
         ]
     if len(summary.seeds) == 1:
         sentences.append(
             f"There is one seed, and {ONE_SEED}: the intervals are those of the models that were "
-            "trained, on reviews like these, and methods are told apart, or not, only as these "
+            "trained, on texts like these, and methods are told apart, or not, only as these "
             "models. How much of a difference is the method's and how much the seed's, and "
             "whether two methods are equivalent, can't be told."
         )
@@ -128,7 +128,7 @@ def notes(summary: Summary) -> str | None:
             f"p is that of {test}, corrected for the number of pairs of rows (Holm); "
             + (
                 f"equivalence within ±{MARGIN_POINTS:g} points is tested by two one-sided tests "
-                "on reviews like these, and not to be told apart is not to be equivalent."
+                "on texts like these, and not to be told apart is not to be equivalent."
                 if several
                 else "not to be told apart is not to be equal."
             )

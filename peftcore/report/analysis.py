@@ -242,7 +242,7 @@ def what_tests_mean(summary: Summary) -> str | None:
         return None
     if len(summary.seeds) == 1:
         return (
-            "Each test asks whether two trained models differ on reviews like these (McNemar's "
+            "Each test asks whether two trained models differ on texts like these (McNemar's "
             "exact test, corrected by Holm's procedure for there being several); "
             f"{ONE_SEED}, so nothing here tells a method from a lucky draw of weights and of "
             "training examples."

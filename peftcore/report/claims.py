@@ -37,7 +37,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         key="lora-accuracy",
         text="LoRA reproduces 99.7% of Full's accuracy",
-        rule="confirmed if the whole 95% interval of LoRA's difference from Full on reviews like "
+        rule="confirmed if the whole 95% interval of LoRA's difference from Full on texts like "
         "these is at or above −0.3% of Full's accuracy, not confirmed if all of it is below; one "
         "seed decides nothing",
         judge=judging.lora_reproduces_full,
@@ -45,7 +45,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         key="full-beats-lora",
         text="Full beats LoRA by 0.25 points",
-        rule="confirmed if Full is told apart above LoRA on reviews like these (p < 0.05 after "
+        rule="confirmed if Full is told apart above LoRA on texts like these (p < 0.05 after "
         "Holm's correction), not confirmed if it is below; one seed decides nothing",
         judge=judging.full_beats_lora,
     ),
@@ -87,7 +87,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         key="ia3-accuracy",
         text="IA3 has the largest accuracy gap",
-        rule="confirmed if IA3 is told apart below each of Full, LoRA and QLoRA on reviews like "
+        rule="confirmed if IA3 is told apart below each of Full, LoRA and QLoRA on texts like "
         "these (p < 0.05 after Holm's correction), not confirmed if it is above one; one seed "
         "decides nothing",
         judge=judging.ia3_has_the_largest_gap,

@@ -71,7 +71,7 @@ def learning_curves(summary: Summary) -> Plot | None:
         )
     elif with_accuracy:
         caption += (
-            "; error bars are 95% intervals of one trained model on reviews like these, and of "
+            "; error bars are 95% intervals of one trained model on texts like these, and of "
             "other seeds one seed says nothing"
         )
     names = method_names(with_losses)

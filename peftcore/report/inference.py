@@ -67,14 +67,14 @@ class Accuracy:
 
     @cached_property
     def interval(self) -> tuple[float, float] | None:
-        """The 95% interval on reviews like these; with one seed, that of one trained model."""
+        """The 95% interval on texts like these; with one seed, that of one trained model."""
         if len(self.seeds) == 1:
             if not self.examples:
                 return None
             right = round(self.seeds[0] * self.examples / 100)
             low, high = wilson(right, self.examples)
             return 100 * low, 100 * high
-        reviews = self.components and self.components.on_reviews_like_these(self.prior)
+        reviews = self.components and self.components.on_texts_like_these(self.prior)
         return _within(reviews.interval()) if reviews else None
 
 

@@ -1,6 +1,6 @@
 """How each claim of the source study is decided from the records.
 
-Accuracy is decided by the paired difference on reviews like these, over several seeds: by its 95%
+Accuracy is decided by the paired difference on texts like these, over several seeds: by its 95%
 interval, or by its test after Holm's correction. One seed decides nothing about methods; nor does a
 scenario with a caveat, nor random weights. Time leaves a band undecided, because one run's time may
 be a few percent off; a claim that says how much counts as confirmed from about four fifths of it.

@@ -1,6 +1,6 @@
 """Two methods on the same seeds and test examples: how far apart they are, and how sure that is.
 
-With several seeds in common, the difference is one on reviews like these: other seeds, other texts.
+With several seeds in common, the difference is one on texts like these: other seeds, other texts.
 With one, it is that of two trained models, and what another seed would give, nothing here can say.
 """
 
@@ -101,28 +101,28 @@ class PairedAccuracy:
         return mean_of_seeds([seed.points for seed in self.seeds], self.prior)
 
     @cached_property
-    def reviews(self) -> Mean | None:
-        """The difference on reviews like these; ``None`` with one seed or without predictions."""
-        return self.components.on_reviews_like_these(self.prior) if self.components else None
+    def texts(self) -> Mean | None:
+        """The difference on texts like these; ``None`` with one seed or without predictions."""
+        return self.components.on_texts_like_these(self.prior) if self.components else None
 
     @property
     def interval_points(self) -> tuple[float, float] | None:
-        """The 95% interval on reviews like these; with one seed, that of two trained models."""
+        """The 95% interval on texts like these; with one seed, that of two trained models."""
         if self.single:
             return self.seeds[0].interval_points
-        return self.reviews.interval() if self.reviews else None
+        return self.texts.interval() if self.texts else None
 
     @property
     def p_value(self) -> float | None:
-        """The p that the two are equal on reviews like these; with one seed, McNemar's."""
+        """The p that the two are equal on texts like these; with one seed, McNemar's."""
         if self.single:
             return self.seeds[0].p_value
-        return self.reviews.p_value() if self.reviews else None
+        return self.texts.p_value() if self.texts else None
 
     @property
     def equivalence_p(self) -> float | None:
         """The p of two one-sided tests that they differ by less than the margin, if known."""
-        return self.reviews.equivalence_p(MARGIN_POINTS) if self.reviews else None
+        return self.texts.equivalence_p(MARGIN_POINTS) if self.texts else None
 
     @property
     def equivalent(self) -> bool:
@@ -132,7 +132,7 @@ class PairedAccuracy:
     @property
     def differs(self) -> bool:
         """Whether the interval excludes that they differ by less than the margin."""
-        interval = self.reviews.interval() if self.reviews else None
+        interval = self.texts.interval() if self.texts else None
         return interval is not None and (
             interval[0] > MARGIN_POINTS or interval[1] < -MARGIN_POINTS
         )

@@ -255,7 +255,7 @@ def draw_protocols(protocols: TwoProtocols) -> Plot | None:
         name=protocols.figure,
         caption=f"Accuracy of each method, hollow by the protocol `{protocols.before}` and full by "
         f"`{protocols.after}`: the line between is what the learning rate is worth, the bar the "
-        "95% interval of that difference on reviews like these.",
+        "95% interval of that difference on texts like these.",
         alt=f"Accuracy of {len(drawn)} methods by two protocols, joined by a line for each",
         figure=figure,
     )

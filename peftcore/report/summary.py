@@ -50,7 +50,7 @@ class Estimate:
     Attributes:
         mean: over seeds.
         count: how many seeds.
-        ends: of accuracy, the 95% interval on reviews like these; of any other metric, one
+        ends: of accuracy, the 95% interval on texts like these; of any other metric, one
             standard deviation over seeds either way; ``None`` where nothing is known of it.
     """
 
@@ -186,12 +186,12 @@ class Summary:
         """What the brackets after an accuracy stand for, in this report."""
         if len(self.seeds) > 1:
             return (
-                "[…] is the 95% interval on reviews like these: with other seeds and other test "
+                "[…] is the 95% interval on texts like these: with other seeds and other test "
                 "examples"
             )
         examples = f"{self.test_examples:,}" if self.test_examples else "the test"
         return (
-            f"[…] is the 95% interval on reviews like these of one trained model, from {examples} "
+            f"[…] is the 95% interval on texts like these of one trained model, from {examples} "
             "examples; one seed says nothing about other seeds"
         )
 
@@ -200,11 +200,11 @@ class Summary:
         """What the error bars of figures stand for, in this report."""
         if len(self.seeds) > 1:
             return (
-                "Error bars of accuracy are its 95% interval on reviews like these (other seeds, "
+                "Error bars of accuracy are its 95% interval on texts like these (other seeds, "
                 "other test examples), those of time and memory one standard deviation over seeds"
             )
         return (
-            "Error bars are the 95% interval of accuracy on reviews like these of one trained "
+            "Error bars are the 95% interval of accuracy on texts like these of one trained "
             "model; one seed says nothing about other seeds, nor how times and memory vary"
         )
 

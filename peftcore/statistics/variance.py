@@ -16,7 +16,7 @@ Two questions are asked of the grand mean, and both are named:
 
 * *On this test set* the examples are given and seeds are drawn. The squared standard error is
   MS(seeds) / (s n), the variance of the seeds' means over s: Student's t with s − 1 degrees.
-* *On reviews like these* both are drawn. The squared standard error is
+* *On texts like these* both are drawn. The squared standard error is
   (MS(seeds) + MS(examples) − MS(rest)) / (s n), a sum of mean squares, whose degrees of freedom
   are Satterthwaite's ("An approximate distribution of estimates of variance components",
   Biometrics Bulletin 2, 1946).
@@ -53,7 +53,7 @@ class Estimand(StrEnum):
     """What an interval is about."""
 
     TEST_SET = "on this test set"
-    REVIEWS = "on reviews like these"
+    TEXTS = "on texts like these"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +182,7 @@ class Components:
             degrees=degrees,
         )
 
-    def on_reviews_like_these(self, prior: Prior | None = None) -> Mean | None:
+    def on_texts_like_these(self, prior: Prior | None = None) -> Mean | None:
         """Return the mean over other seeds and other examples; ``None`` with a single seed.
 
         The part of examples, MS(examples) − MS(rest), is set to zero where chance makes it

@@ -137,15 +137,15 @@ def test_counts_of_mcnemars_test_are_checked(study):
 
 def test_an_error_of_the_code_that_renders_is_found(over_seeds, monkeypatch):
     """Rendering again would agree with it; this is what the second way is for."""
-    right = Components.on_reviews_like_these
+    right = Components.on_texts_like_these
 
     def wrong(self, prior=None):
         found = right(self, prior)
         return found and dataclasses.replace(found, standard_error=1.1 * found.standard_error)
 
-    monkeypatch.setattr(Components, "on_reviews_like_these", wrong)
+    monkeypatch.setattr(Components, "on_texts_like_these", wrong)
     found, _ = check(over_seeds)
-    assert any("column “On reviews like these”" in sentence for sentence in found)
+    assert any("column “On texts like these”" in sentence for sentence in found)
 
 
 def test_a_search_over_rates(search):  # noqa: F811

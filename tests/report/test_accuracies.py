@@ -24,7 +24,7 @@ def test_both_questions_are_answered_by_name(seeds):
         "Method",
         "Seeds",
         "Accuracy (%)",
-        "On reviews like these",
+        "On texts like these",
         "On this test set",
         "SD over seeds (points)",
         "Letters",
@@ -32,7 +32,7 @@ def test_both_questions_are_answered_by_name(seeds):
     assert row["SD over seeds (points)"] == "0.32"
     found = seeds.inference.accuracies["lora"]
     for heading, interval in (
-        ("On reviews like these", found.interval),
+        ("On texts like these", found.interval),
         ("On this test set", found.test_set_interval),
     ):
         assert row[heading] == f"[{interval[0]:.2f}, {interval[1]:.2f}]"
@@ -63,7 +63,7 @@ def test_one_seed_has_no_column_of_what_it_can_not_tell(study):
         "Method",
         "Seeds",
         "Accuracy (%)",
-        "On reviews like these (these models alone)",
+        "On texts like these (these models alone)",
         "Letters",
     ]
     assert "Within ±0.5 points?" not in accuracies.differences_from_best(summary)

@@ -92,7 +92,7 @@ def test_without_predictions_seeds_still_tell_of_this_test_set(record):
     paired = pair(lora, full)
     expected = stats.ttest_1samp([1.0, -0.5, 0.5], 0)
     assert paired.test_set.interval() == pytest.approx(tuple(expected.confidence_interval(0.95)))
-    assert paired.reviews is None
+    assert paired.texts is None
     assert paired.standing is Standing.UNTESTED
 
 
@@ -114,7 +114,7 @@ def test_one_seed_is_decided_by_mcnemar(record, counts, standing):
     assert paired.single
     assert paired.standing is standing
     assert paired.interval_points == paired.seeds[0].interval_points
-    assert (paired.test_set, paired.reviews, paired.equivalence_p) == (None, None, None)
+    assert (paired.test_set, paired.texts, paired.equivalence_p) == (None, None, None)
 
 
 def of_seeds(record, *counts: tuple[int, int], both: int = 900, neither: int = 60):

@@ -62,7 +62,7 @@ def test_one_seed_states_no_error_of_a_time(study):
     assert (estimate.ends, estimate.error) == (None, (0.0, 0.0))
 
 
-def test_several_seeds_state_the_interval_on_reviews_like_these(record):
+def test_several_seeds_state_the_interval_on_texts_like_these(record):
     accuracies = (0.91, 0.92, 0.90)
     records = [
         record("lora", seed=n, accuracy=a, train_seconds=100.0 + n)
@@ -75,7 +75,7 @@ def test_several_seeds_state_the_interval_on_reviews_like_these(record):
     here = summary.inference.accuracies["lora"].test_set.interval()
     # Student's t of three seeds: 4.3 standard errors of their mean.
     assert here == pytest.approx((91 - 4.303 / 3**0.5, 91 + 4.303 / 3**0.5), abs=0.001)
-    reviews = summary.inference.accuracies["lora"].components.on_reviews_like_these()
+    reviews = summary.inference.accuracies["lora"].components.on_texts_like_these()
     assert estimate.ends == pytest.approx(reviews.interval())
     assert reviews.standard_error > 1 / 3**0.5
     assert "with other seeds and other test examples" in summary.error_note

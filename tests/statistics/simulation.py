@@ -158,7 +158,7 @@ def simulate(cell: Cell, seeds: int, repeats: int, *, draw: int = 0, shrink: boo
         for what, found, truth_here, truth, prior in counted:
             for estimand, mean, value in (
                 (Estimand.TEST_SET, found.on_this_test_set(prior), truth_here),
-                (Estimand.REVIEWS, found.on_reviews_like_these(prior), truth),
+                (Estimand.TEXTS, found.on_texts_like_these(prior), truth),
             ):
                 low, high = mean.interval()
                 held.setdefault((what, estimand), []).append(low <= value <= high)

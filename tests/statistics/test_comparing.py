@@ -32,7 +32,7 @@ def test_what_seeds_and_examples_do_to_both_drops_out():
     difference = paired_components(first, second, unit=100)
     assert difference.seed_square == pytest.approx(0, abs=1e-9)
     assert components(first, unit=100).on_this_test_set().standard_error > 10
-    assert difference.on_reviews_like_these().standard_error < 1.1
+    assert difference.on_texts_like_these().standard_error < 1.1
 
 
 def test_answers_of_other_shapes_are_not_paired():
@@ -44,7 +44,7 @@ def test_identical_answers_differ_by_nothing_with_little_doubt():
     answers = np.random.default_rng(1).random((3, 1000)) < 0.9
     found = paired_components(answers, answers, unit=100)
     assert found.on_this_test_set().p_value() == 1
-    reviews = found.on_reviews_like_these()
+    reviews = found.on_texts_like_these()
     assert reviews.interval() == pytest.approx((-0.39, 0.39), abs=0.01)
     assert reviews.equivalence_p(0.5) < 0.05
 

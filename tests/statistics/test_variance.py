@@ -78,7 +78,7 @@ def test_a_negative_component_is_set_to_zero_and_the_interval_keeps_its_mean_squ
         mean=0.5, seeds=3, examples=100, seed_square=0.1, example_square=0.05, rest_square=0.2
     )
     assert (found.seed_variance, found.example_variance) == (0, 0)
-    test_set, reviews = found.on_this_test_set(), found.on_reviews_like_these()
+    test_set, reviews = found.on_this_test_set(), found.on_texts_like_these()
     assert test_set.standard_error == pytest.approx(math.sqrt(0.1 / 300))
     # The part of examples would be negative: what is left is the seeds'.
     assert reviews.standard_error == pytest.approx(max(math.sqrt(0.1 / 300), 0.02))
@@ -96,11 +96,11 @@ def test_on_this_test_set_is_students_t_of_the_seeds_as_scipy_makes_it(seeds):
     assert mean_of_seeds(list(accuracies)).interval() == pytest.approx(mean.interval())
 
 
-def test_on_reviews_like_these_adds_the_examples_with_satterthwaites_degrees():
+def test_on_texts_like_these_adds_the_examples_with_satterthwaites_degrees():
     found = Components(
         mean=0.9, seeds=4, examples=50, seed_square=0.6, example_square=0.3, rest_square=0.05
     )
-    mean = found.on_reviews_like_these()
+    mean = found.on_texts_like_these()
     total = 0.6 + 0.3 - 0.05
     degrees = total**2 / (0.6**2 / 3 + 0.3**2 / 49 + 0.05**2 / (3 * 49))
     assert mean.standard_error == pytest.approx(math.sqrt(total / 200))
@@ -115,7 +115,7 @@ def test_on_reviews_like_these_adds_the_examples_with_satterthwaites_degrees():
 def test_unit_scales_everything_but_the_degrees():
     shares, points = (components(drawn(3, 80), unit=unit) for unit in (1, 100))
     assert points.mean == pytest.approx(100 * shares.mean)
-    for name in ("on_this_test_set", "on_reviews_like_these"):
+    for name in ("on_this_test_set", "on_texts_like_these"):
         share, point = getattr(shares, name)(), getattr(points, name)()
         assert point.standard_error == pytest.approx(100 * share.standard_error)
         assert point.degrees == pytest.approx(share.degrees)
@@ -124,14 +124,14 @@ def test_unit_scales_everything_but_the_degrees():
 def test_one_seed_says_nothing_of_seeds():
     found = components(drawn(1, 50))
     assert found.on_this_test_set() is None
-    assert found.on_reviews_like_these() is None
+    assert found.on_texts_like_these() is None
     assert mean_of_seeds([0.9]) is None
 
 
 def test_all_right_excludes_an_error_rate_of_four_examples_and_not_of_zero():
     found = components(np.ones((3, 2000), bool), unit=100)
     assert found.on_this_test_set().interval() == (100, 100)
-    low, high = found.on_reviews_like_these().interval()
+    low, high = found.on_texts_like_these().interval()
     assert low == pytest.approx(100 - 400 / 2000, abs=0.01)
     assert high > 100
 
@@ -148,7 +148,7 @@ def test_equal_accuracies_by_coincidence_are_no_certainty():
 def test_identical_seeds_differ_by_nothing_on_this_test_set():
     found = components([[1, 0, 1, 1]] * 3)
     assert found.on_this_test_set().interval() == (0.75, 0.75)
-    reviews = found.on_reviews_like_these()
+    reviews = found.on_texts_like_these()
     assert reviews.standard_error == pytest.approx(max(0.5 / 2, 2 / 4))
 
 
@@ -235,7 +235,7 @@ def test_too_few_variances_lend_nothing():
 def test_a_prior_that_agrees_narrows_few_seeds():
     found = components(drawn(3, 400), unit=100)
     prior = Prior(variance=found.variance_of_seeds, degrees=1)
-    for name in ("on_this_test_set", "on_reviews_like_these"):
+    for name in ("on_this_test_set", "on_texts_like_these"):
         own, lent = (getattr(found, name)(p) for p in (None, prior))
         assert lent.standard_error == pytest.approx(own.standard_error)
         assert lent.degrees > own.degrees
