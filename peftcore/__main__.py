@@ -478,7 +478,9 @@ def flips(file: Path, data: str, most: int, json_file: str | None) -> None:
     for one in found:
         seeds = "one seed" if one.seeds == 1 else f"each of {one.seeds} seeds"
         place = f"example {one.example}" if one.row is None else f"row {one.row}"
-        click.echo(f"{shown(one.method)} {one.kind} {place} (label {one.label}) with {seeds}:")
+        click.echo(
+            f"{shown(one.method)} {one.kind} {place} (label {shown(one.class_name)}) with {seeds}:"
+        )
         click.echo(f"  {shown(one.text, len(one.text))}")
     if not found:
         click.echo("no example flips with every seed", err=True)

@@ -31,6 +31,9 @@ DEFAULT_SEEDS = (42, 43, 44)
 
 The first is the source study's."""
 
+MOST_LABELS = 1000
+"""Of more classes than this no comparison is made."""
+
 MARGIN_OVER_CHANCE = 0.10
 """How far above the majority class every method must end, reference rows left out."""
 
@@ -75,7 +78,20 @@ def _require(condition: bool, name: str, value: object, expected: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is learned: the data, how much of it, and how much of each text is read."""
+    """What is learned: the data, how much of it, and how much of each text is read.
+
+    Attributes:
+        train_examples: how many are trained on.
+        test_examples: how many are evaluated on.
+        max_length: tokens of the longest text, or pair of texts; what is longer is cut.
+        labels: how many classes there are; where they have names, as many as those.
+        split: which examples are meant.
+        text_column: where the text stands.
+        label_column: where the class stands.
+        pair_column: where a second text stands, if an example is a pair.
+        classes: the names of the classes in the order of their numbers, where the data has names;
+            none where it has the numbers themselves.
+    """
 
     train_examples: int = 3000
     test_examples: int = 2000
@@ -84,12 +100,47 @@ class Task:
     split: Split = Split.TEST
     text_column: str = "text"
     label_column: str = "label"
+    pair_column: str | None = None
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("train_examples", "test_examples"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require(self.max_length >= 4, "max_length", self.max_length, "at least 4 tokens")
-        _require(self.labels >= 2, "labels", self.labels, "at least 2")
+        if self.classes:
+            whole = len(set(self.classes)) == len(self.classes)
+            _require(whole, "classes", ",".join(self.classes), "names that differ")
+            object.__setattr__(self, "labels", len(self.classes))
+        expected = f"at least 2 and at most {MOST_LABELS}"
+        _require(2 <= self.labels <= MOST_LABELS, "labels", self.labels, expected)
+
+    def class_of(self, label: int) -> str:
+        """Return the name of a class; where it has none, its number."""
+        return self.classes[label] if self.classes else str(label)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the task as plain JSON values, without what it does not need to say.
+
+        So ids stay what they were before there were pairs and names of classes.
+        """
+        described = dataclasses.asdict(self)
+        described["classes"] = list(self.classes)
+        return {
+            name: value
+            for name, value in described.items()
+            if value or name not in ("pair_column", "classes")
+        }
+
+    @classmethod
+    def described(cls, described: Mapping[str, Any]) -> Task:
+        """Return the task that :meth:`describe` described."""
+        return cls(
+            **{
+                **described,
+                "split": Split(described["split"]),
+                "classes": tuple(described.get("classes", ())),
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +225,7 @@ class Scenario:
     def describe(self) -> dict[str, Any]:
         """Return the declaration as plain JSON values."""
         described = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        described |= {name: dataclasses.asdict(described[name]) for name in ("task", "recipe")}
+        described |= {"task": self.task.describe(), "recipe": dataclasses.asdict(self.recipe)}
         described |= {name: dict(described[name]) for name in ("rates", "expected")}
         described["known"] = {slug: list(seeds) for slug, seeds in self.known.items()}
         return described
@@ -308,6 +359,8 @@ def _parse(name: str, text: str, declared: Any) -> Any:
         declared = next(kind for kind in typing.get_args(declared) if kind is not type(None))
     if name == "accelerations":
         return parse_accelerations(text)
+    if name == "classes":
+        return tuple(part.strip() for part in text.split(",") if part.strip())
     if isinstance(declared, type) and issubclass(declared, StrEnum):
         return member(declared, text, where=name)
     try:

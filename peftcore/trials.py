@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from peftcore.methods import Method
-from peftcore.scenarios import Precision, Protocol, Recipe, Split, Task
+from peftcore.scenarios import Precision, Protocol, Recipe, Task
 
 
 class Engine(StrEnum):
@@ -115,7 +115,7 @@ class Trial:
             "backbone": self.backbone.identity,
             "data": self.data.identity,
             "weights": str(self.weights),
-            "task": dataclasses.asdict(self.task),
+            "task": self.task.describe(),
             "recipe": recipe,
             "engine": str(self.engine),
             # Left out where there is none, so that ids stay what they were before there were parts.
@@ -157,7 +157,7 @@ class Trial:
             "backbone": _public(self.backbone),
             "data": _public(self.data),
             "weights": str(self.weights),
-            "task": dataclasses.asdict(self.task),
+            "task": self.task.describe(),
             "recipe": _as_json(self.recipe),
             "engine": str(self.engine),
             "overrides": list(self.overrides),
@@ -177,7 +177,6 @@ class Trial:
     @classmethod
     def from_job(cls, job: Mapping[str, Any]) -> Trial:
         """Return the trial that :meth:`to_job` described."""
-        task = {**job["task"], "split": Split(job["task"]["split"])}
         recipe = {
             **job["recipe"],
             "precision": Precision(job["recipe"]["precision"]),
@@ -190,7 +189,7 @@ class Trial:
             backbone=Source(**job["backbone"]),
             data=Source(**job["data"]),
             weights=Weights(job["weights"]),
-            task=Task(**task),
+            task=Task.described(job["task"]),
             recipe=Recipe(**recipe),
             engine=Engine(job["engine"]),
             overrides=tuple(job["overrides"]),

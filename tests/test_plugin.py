@@ -360,6 +360,43 @@ def test_rates_are_searched_for_first_and_another_protocol_stands_beside(
 
 
 @pytest.mark.slow
+def test_pairs_of_several_named_classes_under_other_columns(
+    session: Session, benchmarks: Path, tiny: list[str]
+) -> None:
+    """Data as people have it: nothing of it is named on the command line."""
+    queues, folder = ("billing", "out|age", "other"), benchmarks / "tickets"
+    folder.mkdir()
+    for split, count in (("train", 90), ("test", 60)):
+        rows = [
+            f"{n},the customer number {n} asks,it is about {queues[n % 3]},{queues[n % 3]}"
+            for n in range(count)
+        ]
+        text = "\n".join(["id,question,sentence,queue", *rows, ""])
+        (folder / f"{split}.csv").write_text(text, encoding="utf-8")
+    options = list(tiny)
+    options[options.index("--peft-data") + 1] = "tickets"
+    result = session(*options, "--peft-method", "full,bow")
+    result.assert_outcomes(passed=2)
+    for record in stored(benchmarks):
+        task = record.trial["task"]
+        assert task["classes"] == sorted(queues)
+        assert (task["labels"], task["pair_column"]) == (3, "sentence")
+        assert set(record.labels or ()) == {0, 1, 2}
+    (bow,) = [record for record in stored(benchmarks) if record.method == "bow"]
+    assert bow.measurement is not None
+    assert bow.measurement.accuracy == 1.0
+    report = benchmarks / "reports" / "embedded"
+    text = (report / "report.md").read_text(encoding="utf-8")
+    assert (
+        "> Data: columns were guessed: label is 'queue', text is 'question', second text is "
+        "'sentence'" in text
+    )
+    assert "Found of out\\|age (%)" in text
+    found = CliRunner().invoke(main, ["audit", str(report)])
+    assert found.exit_code == 0, found.output
+
+
+@pytest.mark.slow
 def test_a_search_of_which_a_trial_is_missing_fails_the_session(
     session: Session, benchmarks: Path, tiny: list[str]
 ) -> None:

@@ -228,6 +228,8 @@ TASK, RECIPE = Task(), Recipe()
         ("eval_batch_size=64", "eval_batch_size", 64),
         ("learning_rate=1e-3", "learning_rate", 0.001),
         ("learning_rate=1", "learning_rate", 1.0),
+        ("pair_column=second", "pair_column", "second"),
+        ("classes=good, bad", "classes", ("good", "bad")),
         ("weight_decay=0.01", "weight_decay", 0.01),
         ("max_gradient_norm=0.5", "max_gradient_norm", 0.5),
         ("precision=fp32", "precision", Precision.FP32),
@@ -249,7 +251,8 @@ def test_a_setting_changes_one_field(setting: str, field: str, value: Any) -> No
 
 
 def test_every_field_can_be_set() -> None:
-    for name, value in {**vars(TASK), **vars(RECIPE), "accelerations": "all"}.items():
+    words = {"accelerations": "all", "classes": ""}
+    for name, value in {**vars(TASK), **vars(RECIPE), **words}.items():
         task, recipe, changed = override(TASK, RECIPE, [f"{name}={value}"])
         assert (task, recipe, changed) == (TASK, RECIPE, {name})
 

@@ -44,6 +44,8 @@ OTHER_TASK: dict[str, Any] = {
     "split": Split.TUNING,
     "text_column": "review",
     "label_column": "stars",
+    "pair_column": "answer",
+    "classes": ("bad", "fair", "good"),
 }
 OTHER_RECIPE: dict[str, Any] = {
     "epochs": 4,

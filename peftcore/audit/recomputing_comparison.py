@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from peftcore.audit import second
 from peftcore.audit.answers import Content, Data, gather
@@ -106,6 +107,8 @@ def recompute_comparison(text: str, contents: Sequence[Content], ledger: Ledger)
             _metrics(table, data, ledger)
         elif not data.kept:
             continue
+        elif table.section == "Beyond accuracy":
+            _classes(table, data, ledger)
         elif table.columns[1:3] == ("Seeds", "Accuracy (%)"):
             _accuracies(table, data, ledger)
         elif table.columns[1:2] == ("Seeds in common",) and "Less " in "".join(table.columns):
@@ -197,6 +200,30 @@ def _accuracies(table: Table, data: Data, ledger: Ledger) -> None:
                 f"{shown(first)} and {shown(other)} {'share one' if share else 'share none'}, "
                 f"but p is {p:.3g}",
             )
+
+
+def _classes(table: Table, data: Data, ledger: Ledger) -> None:
+    cells = Cells(table, ledger)
+    for line, row, slug in _rows(table, data):
+        trials = list(data.finished[slug].values())
+        found = np.array(
+            [
+                second.by_class(one["predictions"], one["labels"], one["trial"]["task"]["labels"])
+                for one in trials
+            ]
+        )
+        if table.columns[1] == "Seeds":
+            columns = [[float(len(trials))], *map(_mean_and_deviation, found.T[:2])]
+        else:
+            columns = [_mean_and_deviation(recalls) for recalls in found.T[2:]]
+        for column, follows in enumerate(columns, start=1):
+            cells.numbers(line, row, column, follows)
+
+
+def _mean_and_deviation(values: NDArray[np.float64]) -> list[float]:
+    known = values[~np.isnan(values)]
+    deviation = [float(np.std(known, ddof=1))] if len(known) > 1 else []
+    return [float(np.mean(known)), *deviation] if len(known) else []
 
 
 def _less_best(table: Table, data: Data, ledger: Ledger) -> None:

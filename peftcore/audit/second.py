@@ -198,3 +198,22 @@ def kappa(first: Sequence[int], second: Sequence[int]) -> float | None:
     table = counts.reshape(size, size) / len(first)
     chance = float(table.sum(axis=0) @ table.sum(axis=1))
     return None if math.isclose(chance, 1) else (float(np.trace(table)) - chance) / (1 - chance)
+
+
+def by_class(predictions: Sequence[int], labels: Sequence[int], classes: int) -> list[float]:
+    """Return macro-F1 in percent, Matthews' correlation, and the recall of each class in percent.
+
+    All from one table of counts, rows what is right and columns what was answered; the recall of a
+    class that is not there is not a number.
+    """
+    cells = np.asarray(labels) * classes + np.asarray(predictions)
+    counts = np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+    of_class, answered, hit = counts.sum(axis=1), counts.sum(axis=0), np.diag(counts)
+    either = of_class + answered
+    f1 = np.divide(2 * hit, either, out=np.zeros(classes), where=either > 0)
+    n, right = int(counts.sum()), int(hit.sum())
+    covariance = right * n - int(of_class @ answered)
+    spreads = (n**2 - int(answered @ answered)) * (n**2 - int(of_class @ of_class))
+    matthews = covariance / math.sqrt(spreads) if spreads else 0.0
+    recalls = np.divide(100 * hit, of_class, out=np.full(classes, np.nan), where=of_class > 0)
+    return [100 * float(f1.mean()), matthews, *(float(one) for one in recalls)]

@@ -25,11 +25,14 @@ class Tokenised:
         ids: the token ids of each text, special tokens included, cut to the maximal length.
         labels: a whole number from 0 per text.
         pad_id: the id that fills a batch's shorter rows.
+        segments: of each token 0 where it is of the first text of a pair and 1 where it is of the
+            second; ``None`` where texts stand alone, or the backbone does not ask.
     """
 
     ids: Sequence[Sequence[int]]
     labels: Sequence[int]
     pad_id: int
+    segments: Sequence[Sequence[int]] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,20 +53,33 @@ def tokenise(
     max_length: int,
     vocabulary: int,
     pad_id: int,
+    segments: int = 0,
 ) -> Tokenised:
-    """Return the token ids of each text, at most ``max_length`` of them.
+    """Return the token ids of each text or pair of texts, at most ``max_length`` of them.
+
+    Of a pair that is too long, the longer text is cut first.
 
     An id beyond the backbone's ``vocabulary`` is folded into it, past the padding id: a tokenizer
     that isn't the backbone's own then still gives a valid input of the same length. With the
     backbone's own tokenizer nothing is folded.
+
+    Args:
+        examples: the texts.
+        tokenizer: whose tokens they become.
+        max_length: the most tokens of an example, special ones included.
+        vocabulary: how many ids the backbone knows.
+        pad_id: the id that fills a batch's shorter rows.
+        segments: how many kinds of token the backbone tells apart; of a pair, two take part.
     """
-    encoded = tokenizer(list(examples.texts), truncation=True, max_length=max_length)
+    pairs = None if examples.pairs is None else list(examples.pairs)
+    encoded = tokenizer(list(examples.texts), pairs, truncation=True, max_length=max_length)
     first = pad_id + 1
     ids = [
         [i if i < vocabulary else first + i % (vocabulary - first) for i in row]
         for row in encoded["input_ids"]
     ]
-    return Tokenised(ids, list(examples.labels), pad_id)
+    kinds = encoded.get("token_type_ids") if pairs is not None and segments > 1 else None
+    return Tokenised(ids, list(examples.labels), pad_id, kinds)
 
 
 def training_order(examples: int, *, seed: int, epoch: int) -> list[int]:
@@ -108,6 +124,8 @@ class Batch:
             the ids; ``None`` if the texts stand end to end.
         position_ids: the position of each token in its text, of the same shape as the ids;
             ``None`` if they are padded, which leaves it to the model.
+        segments: of each token whether it is of the second text of a pair, of the same shape as
+            the ids; ``None`` if texts stand alone.
         boundaries: for a GPU, where each text begins that stands end to end, where the last one
             ends, and where what follows it does; 32-bit whole numbers, shape (texts + 2,).
         longest: what is between two boundaries has at most this many tokens, in any batch of the
@@ -119,6 +137,7 @@ class Batch:
     labels: torch.Tensor
     attention_mask: torch.Tensor | None = None
     position_ids: torch.Tensor | None = None
+    segments: torch.Tensor | None = None
     boundaries: torch.Tensor | None = None
     longest: int = 0
 
@@ -160,10 +179,12 @@ class Feed:
             number for number, row in enumerate(examples.ids) if examples.pad_id in row
         }
         self._rows: Sequence[torch.Tensor] | None = None
+        self._segments: Sequence[torch.Tensor] | None = None
         self._labels: torch.Tensor | None = None
         if resident:
-            flat = torch.tensor([i for row in examples.ids for i in row], device=device)
-            self._rows = flat.split([len(row) for row in examples.ids])
+            self._rows = self._on_device(examples.ids)
+            if examples.segments is not None:
+                self._segments = self._on_device(examples.segments)
             self._labels = torch.tensor(list(examples.labels), device=device)
 
     def __len__(self) -> int:
@@ -171,7 +192,7 @@ class Feed:
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Return the examples at these positions as one batch."""
-        rows, labels = self._fetch(indices)
+        rows, segments, labels = self._fetch(indices)
         lengths = [len(row) for row in rows]
         if not self._end_to_end:
             positions = self._positions[: max(lengths)] - self._positions[0]
@@ -181,6 +202,9 @@ class Feed:
                 tuple(Span(row, 0, length) for row, length in enumerate(lengths)),
                 labels,
                 attention_mask=(positions < ends[:, None]).to(torch.int64),
+                segments=None
+                if segments is None
+                else pad_sequence(list(segments), batch_first=True),
             )
         spans = []
         start = 0
@@ -199,6 +223,9 @@ class Feed:
             tuple(spans),
             labels,
             position_ids=torch.cat([*places, self._positions[:1].expand(missing)])[None],
+            segments=None
+            if segments is None
+            else torch.cat([*segments, torch.zeros_like(tail)])[None],
             boundaries=boundaries,
             longest=max(self._longest, _LARGEST_STEP),
         )
@@ -222,12 +249,26 @@ class Feed:
             return counted.cumsum(0) * counted + self._first_position - 1
         return self._positions[: len(row)]
 
-    def _fetch(self, indices: Sequence[int]) -> tuple[Sequence[torch.Tensor], torch.Tensor]:
+    def _fetch(
+        self, indices: Sequence[int]
+    ) -> tuple[Sequence[torch.Tensor], Sequence[torch.Tensor] | None, torch.Tensor]:
+        """Return the ids of each text, the segments if there are any, and the labels."""
         if self._rows is not None and self._labels is not None:
-            chosen = self._placed(indices)
-            return [self._rows[i] for i in indices], self._labels[chosen]
-        rows = [torch.tensor(self.examples.ids[i], device=self._device) for i in indices]
-        return rows, self._placed([self.examples.labels[i] for i in indices])
+            kinds = self._segments
+            segments = None if kinds is None else [kinds[i] for i in indices]
+            return [self._rows[i] for i in indices], segments, self._labels[self._placed(indices)]
+        labels = self._placed([self.examples.labels[i] for i in indices])
+        found = self.examples.segments
+        segments = None if found is None else self._made(found, indices)
+        return self._made(self.examples.ids, indices), segments, labels
+
+    def _made(self, rows: Sequence[Sequence[int]], indices: Sequence[int]) -> list[torch.Tensor]:
+        return [torch.tensor(rows[i], device=self._device) for i in indices]
+
+    def _on_device(self, rows: Sequence[Sequence[int]]) -> Sequence[torch.Tensor]:
+        """Return all rows on the device, as parts of one tensor."""
+        flat = torch.tensor([i for row in rows for i in row], device=self._device)
+        return list(flat.split([len(row) for row in rows]))
 
     def _placed(self, numbers: Sequence[int], dtype: torch.dtype = torch.int64) -> torch.Tensor:
         """Return whole numbers on the device, without waiting for it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,17 +27,29 @@ class Examples:
     Attributes:
         texts: the texts.
         labels: a whole number from 0 per text.
+        pairs: of each text the second one that goes with it; ``None`` where texts stand alone.
     """
 
     texts: Sequence[str]
     labels: Sequence[int]
+    pairs: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def select(self, indices: Sequence[int]) -> Examples:
         """Return the examples at these positions, in this order."""
-        return Examples([self.texts[i] for i in indices], [self.labels[i] for i in indices])
+        return Examples(
+            [self.texts[i] for i in indices],
+            [self.labels[i] for i in indices],
+            None if self.pairs is None else [self.pairs[i] for i in indices],
+        )
+
+    def joined(self) -> list[str]:
+        """Return each text, and where it is one of a pair, the second below it."""
+        if self.pairs is None:
+            return list(self.texts)
+        return [f"{text}\n{second}" for text, second in zip(self.texts, self.pairs, strict=True)]
 
     def majority_share(self) -> float:
         """Return the share of the most frequent label."""
@@ -56,7 +67,7 @@ class Corpus:
         """Return a SHA-256 of all texts and labels in their order: the order decides each draw."""
         digest = hashlib.sha256()
         for examples in (self.train, self.test):
-            for text, label in zip(examples.texts, examples.labels, strict=True):
+            for text, label in zip(examples.joined(), examples.labels, strict=True):
                 encoded = text.encode()
                 digest.update(b"%d %d " % (label, len(encoded)) + encoded)
             digest.update(b"|")
@@ -68,7 +79,7 @@ class Corpus:
         for examples in (self.train, self.test):
             rows = sorted(
                 hashlib.sha256(b"%d " % label + text.encode()).digest()
-                for text, label in zip(examples.texts, examples.labels, strict=True)
+                for text, label in zip(examples.joined(), examples.labels, strict=True)
             )
             digest.update(b"".join(rows) + b"|")
         return digest.hexdigest()
@@ -92,7 +103,7 @@ def draw(corpus: Corpus, task: Task, seed: int) -> Sample:
     """
     train_order = np.random.default_rng(seed).permutation(len(corpus.train))
     require_enough(corpus, task)
-    rows = evaluated_rows(dataclasses.asdict(task), drawn_from(corpus, task), seed)
+    rows = evaluated_rows(task.describe(), drawn_from(corpus, task), seed)
     if task.split is Split.TUNING:
         # From the far end of the shuffle: the protocol's own sample stands at its beginning.
         unused = train_order[::-1].tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from peftcore.errors import UsageError
 from peftcore.methods import Quantisation
 from peftcore.models.architectures import architecture_of
 from peftcore.models.backbones import read_config
@@ -126,6 +127,9 @@ def load_classifier(
 ) -> PreTrainedModel:
     """Return the classifier on ``device``, its head drawn from ``seed``.
 
+    A folder may hold a head of its own, of a model that was trained for this task or another: it is
+    taken where it is of this task's size.
+
     Args:
         folder: with ``model.safetensors``.
         config: from :func:`classifier_config`.
@@ -134,6 +138,9 @@ def load_classifier(
             is never quantised.
         precision: the number format that quantised weights are multiplied in.
         device: where the model goes.
+
+    Raises:
+        UsageError: the weights are not those of the configuration.
     """
     options: dict[str, Any] = {}
     architecture = architecture_of(config.model_type)
@@ -150,7 +157,8 @@ def load_classifier(
             ],
         )
     transformers.set_seed(seed)
-    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+    model: PreTrainedModel
+    model, loaded = AutoModelForSequenceClassification.from_pretrained(
         folder,
         config=config,
         use_safetensors=True,
@@ -158,8 +166,11 @@ def load_classifier(
         local_files_only=True,
         dtype=torch.float32,
         device_map={"": device},
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
         **options,
     )
+    _require_backbone(folder, loaded["mismatched_keys"], architecture.head)
     _keep_training_kernels(model)
     if quantisation is not None:
         own_storage(model)
@@ -168,6 +179,18 @@ def load_classifier(
             if name.endswith(f".{architecture.parts['query']}"):
                 module.register_forward_hook(_as_multiplied)
     return model
+
+
+def _require_backbone(
+    folder: Path, mismatched: Iterable[tuple[str, Any, Any]], head: Collection[str]
+) -> None:
+    """Check that only a head was of another size than the configuration says."""
+    others = [name for name, *_ in mismatched if not set(name.split(".")) & set(head)]
+    if others:
+        raise UsageError(
+            f"{folder}: {others[0]} is of another size than config.json says: the two are not of "
+            "one model; save it again with save_pretrained"
+        )
 
 
 def _as_multiplied(_: nn.Module, __: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from peftcore.report import accuracies, analysis, claims, recommend, setup, tables
 from peftcore.report.agreement import AGREEMENT, agreement_section, gather_agreement
 from peftcore.report.canvas import Plot
+from peftcore.report.classes import classes_section
 from peftcore.report.figures import write_figures
 from peftcore.report.flips import FLIPS_NAME, flips_file, flips_section, gather_flips
 from peftcore.report.markdown import escape
@@ -86,6 +87,7 @@ def compose(summary: Summary, plots: Sequence[Plot], protocols: Sequence[TwoProt
         *_section("## Accuracy: what can be told apart", accuracies.accuracies(summary)),
         accuracies.differences_from_best(summary),
         accuracies.notes(summary),
+        *classes_section(summary),
         *_section("## Differences from Full", tables.differences_from_full(summary)),
         *_section(
             "## Differences from the reference rows", tables.differences_from_references(summary)

@@ -14,7 +14,7 @@ from peftcore.errors import UsageError
 from peftcore.report.flips import MethodFlips, gather_flips, rows_of
 from peftcore.report.summary import summarise
 from peftcore.results.records import Record
-from peftcore.scenarios import Split, Task
+from peftcore.scenarios import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,9 @@ class FlippedText:
         example: its place in the test sample, counted from 0.
         row: its place in the test file, if that is known.
         label: the true label.
+        class_name: the name of its class; where it has none, the label.
         seeds: how many seeds both methods have.
-        text: the text.
+        text: the text, or the two of a pair.
     """
 
     method: str
@@ -36,6 +37,7 @@ class FlippedText:
     example: int
     row: int | None
     label: int
+    class_name: str
     seeds: int
     text: str
 
@@ -61,7 +63,7 @@ def flipped_texts(records: Sequence[Record], data: str, most: int) -> list[Flipp
     trial, labels = flips[0].full[0].trial, flips[0].full[0].labels
     if "task" not in trial or "data" not in trial:
         raise UsageError("the records don't tell their data and task, so texts can't be found")
-    task = Task(**{**trial["task"], "split": Split(trial["task"]["split"])})
+    task = Task.described(trial["task"])
     source = locate_data(data, task, where="--data")
     if source.identity != trial["data"]["identity"]:
         raise UsageError(
@@ -75,10 +77,12 @@ def flipped_texts(records: Sequence[Record], data: str, most: int) -> list[Flipp
             "the records' labels are not those of the data, although its identity is: check the "
             "records with peftcore audit"
         )
-    return [found for one in flips for found in _of_method(one, sample.texts, most)]
+    return [found for one in flips for found in _of_method(one, sample.joined(), task, most)]
 
 
-def _of_method(one: MethodFlips, texts: Sequence[str], most: int) -> Iterator[FlippedText]:
+def _of_method(
+    one: MethodFlips, texts: Sequence[str], task: Task, most: int
+) -> Iterator[FlippedText]:
     rows, labels = rows_of(one.full[0]), one.full[0].labels or ()
     for kind, examples in zip(("lost", "gained"), one.flips.sure(one.flips.seeds), strict=True):
         for example in examples[:most].tolist():
@@ -88,6 +92,7 @@ def _of_method(one: MethodFlips, texts: Sequence[str], most: int) -> Iterator[Fl
                 example=example,
                 row=None if rows is None else rows[example],
                 label=labels[example],
+                class_name=task.class_of(labels[example]),
                 seeds=one.flips.seeds,
                 text=texts[example],
             )

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from peftcore.data.sources import locate_data
+from peftcore.data.sources import adapt_task, locate_data
 from peftcore.errors import UsageError
 from peftcore.methods import Method, Trains, find_methods
 from peftcore.models.architectures import architecture_of
@@ -143,11 +143,11 @@ def plan(selection: Selection) -> list[Trial]:
     scenario = selection.find_scenario()
     methods = selection.find_methods()
     task, recipe, changed = override(scenario.task, scenario.recipe, selection.settings)
-    data = locate_data(
-        scenario.data if selection.data is None else selection.data,
-        task,
-        where="data" if selection.data is None else f"{selection.prefix}data",
-    )
+    name = scenario.data if selection.data is None else selection.data
+    where = "data" if selection.data is None else f"{selection.prefix}data"
+    adapted = adapt_task(name, task, named=changed, where=where)
+    task = adapted.task
+    data = dataclasses.replace(locate_data(name, task, where=where), note=adapted.note)
     backbone = selection.find_backbone()
     _require_fit(backbone, task.max_length, methods)
     trials = []
@@ -239,10 +239,14 @@ def _departures(selection: Selection, scenario: Scenario, backbone: str, data: s
 def _differences(declared: Task | Recipe, taken: Task | Recipe) -> list[str]:
     """Return ``KEY=VALUE`` of each field that differs from its declaration."""
     return [
-        f"{field.name}={getattr(taken, field.name)}"
+        f"{field.name}={_shown(getattr(taken, field.name))}"
         for field in dataclasses.fields(declared)
         if getattr(taken, field.name) != getattr(declared, field.name)
     ]
+
+
+def _shown(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def shortfall(trial: Trial, accuracy: float, majority: float) -> str | None:

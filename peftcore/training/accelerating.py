@@ -120,6 +120,8 @@ class Accelerated:
             options[name] = torch.zeros(rows, dtype=torch.int64, device=self.device)
         if batch.position_ids is not None:
             options["position_ids"] = batch.position_ids
+        if batch.segments is not None:
+            options["token_type_ids"] = batch.segments
         if self.layout is not None:
             options["layout"] = self.layout(batch)
         else:

@@ -23,7 +23,7 @@ class BagOfWords:
 
     def predict(self, examples: Examples) -> list[int]:
         """Return the predicted label of each example."""
-        return [int(label) for label in self.pipeline.predict(list(examples.texts))]
+        return [int(label) for label in self.pipeline.predict(examples.joined())]
 
     def parameters(self) -> int:
         """Return how many numbers the classifier learned."""
@@ -37,5 +37,5 @@ def fit_bag_of_words(examples: Examples, *, seed: int) -> BagOfWords:
         TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True),
         LogisticRegression(C=10.0, max_iter=1000, random_state=seed),
     )
-    pipeline.fit(list(examples.texts), list(examples.labels))
+    pipeline.fit(examples.joined(), list(examples.labels))
     return BagOfWords(pipeline)

@@ -34,6 +34,7 @@ def tokenised(
             max_length=trial.task.max_length,
             vocabulary=config.vocab_size,
             pad_id=config.pad_token_id,
+            segments=getattr(config, "type_vocab_size", 0),
         )
         for examples in sample
     )
@@ -55,7 +56,9 @@ def run_of(trial: Trial, train: Tokenised, *, full_precision: Callable[[], nn.Mo
         found = []
         for batch in Feed(train, torch.device("cpu")).batches(order, recipe.batch_size):
             assert batch.attention_mask is not None, "these batches are padded"
-            found.append({"input_ids": batch.input_ids, "attention_mask": batch.attention_mask})
+            kinds = {} if batch.segments is None else {"token_type_ids": batch.segments}
+            inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+            found.append(inputs | kinds)
         return found
 
     return Run(

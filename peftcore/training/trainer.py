@@ -137,6 +137,7 @@ class _Collator:
             "input_ids": batch.input_ids,
             "attention_mask": batch.attention_mask,
             "labels": batch.labels,
+            **({} if batch.segments is None else {"token_type_ids": batch.segments}),
             **{name: torch.zeros(len(positions), dtype=torch.int64) for name in self._extra},
         }
 

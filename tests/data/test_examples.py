@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -191,5 +190,5 @@ def test_the_rows_of_what_is_evaluated_are_told_by_the_size_of_the_data_alone(
     data = corpus(train=100, test=60)
     split = data.train if task.split == "tuning" else data.test
     assert drawn_from(data, task) == len(split)
-    rows = evaluated_rows(dataclasses.asdict(task), len(split), 43)
+    rows = evaluated_rows(task.describe(), len(split), 43)
     assert [split.texts[row] for row in rows] == draw(data, task, 43).test.texts

@@ -126,9 +126,10 @@ class _Letters:
     """Stands in for a tokenizer: a token a letter."""
 
     def __call__(
-        self, texts: list[str], *, truncation: bool, max_length: int
+        self, texts: list[str], pairs: list[str] | None, *, truncation: bool, max_length: int
     ) -> dict[str, list[list[int]]]:
         assert truncation
+        assert pairs is None
         return {"input_ids": [[ord(letter) for letter in text][:max_length] for text in texts]}
 
 
