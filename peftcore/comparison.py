@@ -13,7 +13,7 @@ from peftcore.enginepairs import EnginePairs
 from peftcore.errors import UsageError, printable
 from peftcore.gate.adding import judge_in_groups
 from peftcore.gate.verdicts import Verdicts
-from peftcore.measuring.environment import gpu
+from peftcore.measuring.driver import gpu
 from peftcore.measuring.weights import KeptWeights
 from peftcore.methods import Method, Trains
 from peftcore.report.engines.render import write_engine_report

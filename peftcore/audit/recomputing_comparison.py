@@ -59,6 +59,37 @@ def _anonymous(measured: Mapping[str, Any]) -> float | None:
     return None if peak is None or files is None else peak - 1e-9 * files
 
 
+def _energy(phase: str, *names: str) -> Callable[[Mapping[str, Any]], float | None]:
+    """Return what devices took in a phase, in joules, of those that tell."""
+
+    def read(measured: Mapping[str, Any]) -> float | None:
+        cost = (measured.get("phases") or {}).get(phase) or {}
+        known = [cost[name] for name in names if cost.get(name) is not None]
+        return float(np.sum(known)) if known else None
+
+    return read
+
+
+def _scaled(
+    read: Callable[[Mapping[str, Any]], float | None], factor: float
+) -> Callable[[Mapping[str, Any]], float | None]:
+    return lambda measured: None if (value := read(measured)) is None else factor * value
+
+
+def _of_1000(name: str) -> Callable[[Mapping[str, Any]], float | None]:
+    def read(measured: Mapping[str, Any]) -> float | None:
+        joules, examples = _energy("evaluate", name)(measured), measured.get("evaluated_examples")
+        if joules is None or not examples:
+            return None
+        predictions = examples * (len(measured.get("epoch_accuracies") or []) or 1)
+        return float(joules / (predictions / 1000))
+
+    return read
+
+
+_DEVICES = ("processor_joules", "gpu_joules")
+
+
 def _loss(measured: Mapping[str, Any]) -> float | None:
     """Return the mean loss of the last epoch, all of which have the same number of steps."""
     losses, epochs = measured.get("losses") or [], len(measured.get("epoch_accuracies") or [])
@@ -91,6 +122,12 @@ COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], float | None]] = {
     "Peak anonymous memory (GB)": _anonymous,
     "Operations a step": _raw("operations"),
     "Tensors held (MB)": _raw("tensor_bytes", 1e-6),
+    "Train energy, processor (kJ)": _scaled(_energy("train", "processor_joules"), 1e-3),
+    "Train energy, GPU (kJ)": _scaled(_energy("train", "gpu_joules"), 1e-3),
+    "Energy of 1,000 predictions, processor (J)": _of_1000("processor_joules"),
+    "Energy of 1,000 predictions, GPU (J)": _of_1000("gpu_joules"),
+    # 3.6 MJ are a kilowatt-hour.
+    "CO2 of training (g)": _scaled(_energy("train", *_DEVICES), 473 / 3.6e6),
 }
 """What each column of the tables of metrics is, read from a record's measurement."""
 

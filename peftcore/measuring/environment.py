@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+from peftcore.measuring.driver import gpu
+
 PACKAGES = (
     "torch",
     "transformers",
@@ -45,8 +47,6 @@ _NOT_MEASURING = (
     "pytest_trial.py",
     "__main__.py",
 )
-
-_NO_GPU: dict[str, Any] = {"gpu": None, "gpu_memory_bytes": None, "driver": None, "cuda": None}
 
 _PACKAGE_FOLDER = Path(__file__).resolve().parent.parent
 
@@ -134,73 +134,6 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-@cache
-def gpu() -> dict[str, Any]:
-    """Return name, memory and driver of the first visible NVIDIA GPU, each ``None`` without one.
-
-    It asks the driver and not torch, so that a pytest session can decide what to skip without
-    importing torch.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    first = "0" if visible is None else visible.split(",")[0].strip()
-    return _NO_GPU if first in {"", "-1"} else describe_gpu(first)
-
-
-def describe_gpu(device: str) -> dict[str, Any]:
-    """Return the same of the GPU that is called so in ``CUDA_VISIBLE_DEVICES``."""
-    driver = _driver()
-    if driver is None:
-        return _NO_GPU
-    try:
-        handle = _handle(driver, device)
-        cuda = driver.nvmlSystemGetCudaDriverVersion_v2()
-        return {
-            "gpu": driver.nvmlDeviceGetName(handle),
-            "gpu_memory_bytes": int(driver.nvmlDeviceGetMemoryInfo(handle).total),
-            "driver": driver.nvmlSystemGetDriverVersion(),
-            "cuda": f"{cuda // 1000}.{cuda % 1000 // 10}",
-        }
-    except driver.NVMLError:
-        return _NO_GPU
-
-
-def count_gpus() -> int:
-    """Return how many NVIDIA GPUs the driver knows of, visible to this process or not."""
-    driver = _driver()
-    try:
-        return 0 if driver is None else int(driver.nvmlDeviceGetCount())
-    except driver.NVMLError:
-        return 0
-
-
-def gpu_identity(device: str) -> str:
-    """Return the UUID of a GPU by any of its names, or that name where the driver has none."""
-    driver = _driver()
-    try:
-        return device if driver is None else str(driver.nvmlDeviceGetUUID(_handle(driver, device)))
-    except driver.NVMLError:
-        return device
-
-
-def _handle(driver: Any, device: str) -> Any:
-    if device.isdigit():
-        return driver.nvmlDeviceGetHandleByIndex(int(device))
-    return driver.nvmlDeviceGetHandleByUUID(device)
-
-
-def _driver() -> Any:
-    """Return NVIDIA's library, ready to be asked; ``None`` where there is none."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except (ImportError, OSError):
-        return None
-    except pynvml.NVMLError:
-        return None
-    return pynvml
 
 
 @cache

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import torch
 
+from peftcore.measuring.driver import find_driver, handle_of
+
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 
@@ -105,16 +107,15 @@ def process_bytes(device: torch.device) -> int | None:
     """
     if device.type != "cuda":
         return None
-    import pynvml
-
+    driver = find_driver()
+    if driver is None:
+        return None
     try:
-        pynvml.nvmlInit()
-        uuid = str(torch.cuda.get_device_properties(device).uuid)
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
-        for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
+        handle = handle_of(driver, str(torch.cuda.get_device_properties(device).uuid))
+        for process in driver.nvmlDeviceGetComputeRunningProcesses(handle):
             if process.pid == os.getpid() and process.usedGpuMemory is not None:
                 return int(process.usedGpuMemory)
-    except pynvml.NVMLError:
+    except driver.NVMLError:
         return None
     return None
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from peftcore.measuring.energy import EnergyMeter, Joules
 from peftcore.measuring.memory import MemoryMeter, Peak
 
 
@@ -25,9 +26,15 @@ class Tally:
     peak_bytes: int | None = None
     peak_reserved_bytes: int | None = None
     peak_file_bytes: int | None = None
+    processor_joules: float | None = None
+    gpu_joules: float | None = None
 
-    def add(self, seconds: float, cpu_seconds: float, peak: Peak) -> None:
+    def add(self, seconds: float, cpu_seconds: float, peak: Peak, energy: Joules) -> None:
         """Add what one more stretch of the phase took."""
+        # Of a phase with a stretch that no counter tells of, the energy is not known.
+        first = self.seconds == 0
+        self.processor_joules = _sum(self.processor_joules, energy.processor, first=first)
+        self.gpu_joules = _sum(self.gpu_joules, energy.gpu, first=first)
         self.seconds += seconds
         self.cpu_seconds += cpu_seconds
         # Of the stretch with the larger peak: together they tell what was no file's.
@@ -49,6 +56,7 @@ def read_tallies(content: Mapping[str, Mapping[str, Any]]) -> dict[str, Tally]:
             float(tally.seconds + tally.cpu_seconds)
             peaks = (tally.peak_bytes, tally.peak_reserved_bytes, tally.peak_file_bytes)
             sum(int(peak or 0) for peak in peaks)
+            float((tally.processor_joules or 0) + (tally.gpu_joules or 0))
     except (AttributeError, TypeError) as error:
         raise ValueError(f"phases are not as they are kept: {error}") from None
     return tallies
@@ -57,6 +65,12 @@ def read_tallies(content: Mapping[str, Mapping[str, Any]]) -> dict[str, Tally]:
 def _larger(left: int | None, right: int | None) -> int | None:
     known = [value for value in (left, right) if value is not None]
     return max(known, default=None)
+
+
+def _sum(before: float | None, more: float | None, *, first: bool) -> float | None:
+    if first:
+        return more
+    return None if before is None or more is None else before + more
 
 
 def seconds_since_start() -> float:
@@ -71,15 +85,18 @@ def seconds_since_start() -> float:
 
 
 class Phases:
-    """Clocks and memory peaks of named phases.
+    """Clocks, memory peaks and energy of named phases.
 
     Entering a phase inside another pauses the outer one: an evaluation at the end of each epoch
     counts towards ``evaluate`` and not towards ``train``. Every time is monotonic and taken after
     the accelerator has finished what was asked of it.
     """
 
-    def __init__(self, memory: MemoryMeter, synchronise: Callable[[], None]) -> None:
+    def __init__(
+        self, memory: MemoryMeter, synchronise: Callable[[], None], energy: EnergyMeter
+    ) -> None:
         self._memory = memory
+        self._energy = energy
         self._synchronise = synchronise
         self._tallies: dict[str, Tally] = {}
         self._open: list[str] = []
@@ -116,17 +133,21 @@ class Phases:
         """Add what phases took in an earlier part: times are summed, the larger peak stays."""
         for name, tally in earlier.items():
             peak = Peak(tally.peak_bytes, tally.peak_reserved_bytes, tally.peak_file_bytes)
-            self._tallies.setdefault(name, Tally()).add(tally.seconds, tally.cpu_seconds, peak)
+            energy = Joules(tally.processor_joules, tally.gpu_joules)
+            mine = self._tallies.setdefault(name, Tally())
+            mine.add(tally.seconds, tally.cpu_seconds, peak, energy)
 
     def _start(self) -> None:
         self._tallies.setdefault(self._open[-1], Tally())
         self._synchronise()
         self._memory.reset()
+        self._energy.reset()
         self._began = (time.perf_counter(), time.process_time())
 
     def _stop(self) -> None:
         self._synchronise()
         seconds, cpu_seconds = time.perf_counter(), time.process_time()
+        energy = self._energy.taken()
         self._tallies[self._open[-1]].add(
-            seconds - self._began[0], cpu_seconds - self._began[1], self._memory.peak()
+            seconds - self._began[0], cpu_seconds - self._began[1], self._memory.peak(), energy
         )

@@ -18,6 +18,11 @@ MISSING = "—"
 """What is shown where there is no number."""
 
 
+GRID_GRAMS_PER_KWH = 473
+"""CO2 of a kilowatt-hour: the world's mean of 2024 (Ember, "Global Electricity Review 2025"). Grids
+differ by a factor of fifty."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metric:
     """One column of the report.
@@ -128,6 +133,40 @@ def _anonymous(record: Record) -> float | None:
     if measurement is None or peak is None or measurement.peak_file_bytes is None:
         return None
     return peak - 1e-9 * measurement.peak_file_bytes
+
+
+def _train_energy(name: str) -> Callable[[Record], float | None]:
+    """Return a reader of what one device took in training, in kilojoules."""
+
+    def read(record: Record) -> float | None:
+        measurement = _measurement(record)
+        phase = measurement.phases.get("train") if measurement else None
+        joules = None if phase is None else getattr(phase, name)
+        return None if joules is None else float(joules) / 1e3
+
+    return read
+
+
+def _energy_of_predictions(name: str) -> Callable[[Record], float | None]:
+    """Return a reader of what one device took for 1,000 predictions, in joules."""
+
+    def read(record: Record) -> float | None:
+        measurement = _measurement(record)
+        phase = measurement.phases.get("evaluate") if measurement else None
+        joules = None if phase is None else getattr(phase, name)
+        if measurement is None or joules is None or not measurement.evaluated_examples:
+            return None
+        # A bag of words is evaluated once, everything else after each epoch.
+        evaluations = max(len(measurement.epoch_accuracies), 1)
+        return 1e3 * float(joules) / (evaluations * measurement.evaluated_examples)
+
+    return read
+
+
+def _train_co2(record: Record) -> float | None:
+    read = [_train_energy(name)(record) for name in ("processor_joules", "gpu_joules")]
+    known = [kilojoules for kilojoules in read if kilojoules is not None]
+    return sum(known) / 3600 * GRID_GRAMS_PER_KWH if known else None
 
 
 ACCURACY = Metric(
@@ -261,6 +300,50 @@ UTILISATION = Metric(
     machine_use=True,
 )
 
+ENERGY: tuple[Metric, ...] = (
+    Metric(
+        key="train_processor_energy",
+        label="Train energy, processor",
+        unit="kJ",
+        better="lower",
+        format=",.2f",
+        value=_train_energy("processor_joules"),
+    ),
+    Metric(
+        key="train_gpu_energy",
+        label="Train energy, GPU",
+        unit="kJ",
+        better="lower",
+        format=",.2f",
+        value=_train_energy("gpu_joules"),
+    ),
+    Metric(
+        key="predictions_processor_energy",
+        label="Energy of 1,000 predictions, processor",
+        unit="J",
+        better="lower",
+        format=",.1f",
+        value=_energy_of_predictions("processor_joules"),
+    ),
+    Metric(
+        key="predictions_gpu_energy",
+        label="Energy of 1,000 predictions, GPU",
+        unit="J",
+        better="lower",
+        format=",.1f",
+        value=_energy_of_predictions("gpu_joules"),
+    ),
+    Metric(
+        key="train_co2",
+        label="CO2 of training",
+        unit="g",
+        better="lower",
+        format=",.2f",
+        value=_train_co2,
+    ),
+)
+"""What devices took, where they have a counter."""
+
 METRICS: tuple[Metric, ...] = (
     ACCURACY,
     TRAINABLE_PARAMETERS,
@@ -359,4 +442,5 @@ METRICS: tuple[Metric, ...] = (
     ANONYMOUS_MEMORY,
     OPERATIONS,
     TENSOR_BYTES,
+    *ENERGY,
 )

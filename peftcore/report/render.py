@@ -120,6 +120,7 @@ def compose(summary: Summary, plots: Sequence[Plot], protocols: Sequence[TwoProt
         *_section("## Use of the machine", tables.machine_use(summary)),
         tables.machine_use_note(summary),
         *_section("## More measurements", tables.details(summary)),
+        tables.energy_note(summary),
         *_section("## Trials without a result", tables.failed_trials(summary)),
         *_section("## Checks that passed", tables.passed_checks(summary)),
         f"Every number here is computed from [{RECORDS_NAME}]({RECORDS_NAME}), one line a trial.",

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from peftcore.report.markdown import escape, signed, table
-from peftcore.report.metrics import ACCURACY, METRICS, MISSING, UTILISATION, Metric
+from peftcore.report.metrics import (
+    ACCURACY,
+    ENERGY,
+    GRID_GRAMS_PER_KWH,
+    METRICS,
+    MISSING,
+    UTILISATION,
+    Metric,
+)
 from peftcore.report.pairing import PairedAccuracy, Standing
 from peftcore.report.summary import BASELINE, MethodSummary, Summary, reason
 from peftcore.report.wording import between, bracketed, p_value
@@ -53,6 +61,21 @@ def machine_use_note(summary: Summary) -> str | None:
         "adds or saves; utilisation is their number a second of training as a share of the "
         "matrix-product rate, that of one product of the backbone's size in the same precision, "
         "measured in the same process after training."
+    )
+
+
+def energy_note(summary: Summary) -> str:
+    """Return where the energy comes from, or that nothing is known of it."""
+    if not any(_shown(summary, metric) for metric in ENERGY):
+        return (
+            "Energy and CO2 are unavailable: where these trials ran, no counter of energy could be "
+            "read."
+        )
+    return (
+        "Energy is measured by the counters of whole devices (a GPU's by its driver, a processor's "
+        "packages and memory by RAPL), other programs' share included; a dash stands where there "
+        f"is no counter. CO2 is what those devices took at {GRID_GRAMS_PER_KWH} g/kWh, the world's "
+        "mean of 2024 (Ember)."
     )
 
 

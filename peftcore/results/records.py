@@ -41,16 +41,27 @@ class PhaseCost:
         cpu_seconds: processor time of the whole process, all threads together.
         peak_bytes: the highest use of memory in the phase: allocated on the accelerator where the
             trial ran on one, resident in the process otherwise; ``None`` where it can't be read.
+        processor_joules: energy of the processor packages and their memory, other programs' share
+            included (:mod:`peftcore.measuring.energy`); ``None`` where no counter tells.
+        gpu_joules: the same of the GPU that the trial ran on.
     """
 
     seconds: float
     cpu_seconds: float
     peak_bytes: int | None
+    processor_joules: float | None = None
+    gpu_joules: float | None = None
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> PhaseCost:
         """Return the cost that this JSON object holds; keys it does not know are left."""
-        return cls(**{f.name: content[f.name] for f in dataclasses.fields(cls)})
+        return cls(
+            seconds=content["seconds"],
+            cpu_seconds=content["cpu_seconds"],
+            peak_bytes=content["peak_bytes"],
+            processor_joules=content.get("processor_joules"),
+            gpu_joules=content.get("gpu_joules"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

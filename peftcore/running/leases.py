@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from peftcore.measuring.environment import count_gpus, describe_gpu, gpu, gpu_identity
+from peftcore.measuring.driver import count_gpus, describe_gpu, gpu, gpu_identity
 from peftcore.methods import Trains
 from peftcore.running.locks import POLL_SECONDS, acquire, runtime_folder
 from peftcore.trials import Trial

@@ -17,6 +17,7 @@ from peftcore.accelerations import COMPILED_KERNELS, SORTED_EVALUATION
 from peftcore.data.batches import Tokenised
 from peftcore.data.examples import Examples, Sample
 from peftcore.measuring.counting import count_operations, weights_sha256
+from peftcore.measuring.energy import energy_meter
 from peftcore.measuring.environment import sources_sha256
 from peftcore.measuring.flops import ModelFlops, count_flops
 from peftcore.measuring.matmul import matmul_rate
@@ -115,7 +116,8 @@ def pick_device() -> torch.device:
 def _run_bag_of_words(trial: Trial, sample: Sample, observe: Observer) -> TrialResult:
     from peftcore.training.bag_of_words import fit_bag_of_words
 
-    phases = Phases(ResidentMemory(), synchronise=lambda: None)
+    device = torch.device("cpu")
+    phases = Phases(ResidentMemory(), synchronise=lambda: None, energy=energy_meter(device))
     test = sample.test
     observe({"phase": "train"})
     with phases.measure("train"):
@@ -144,7 +146,7 @@ def _run_classifier(
 ) -> TrialResult:
     device = pick_device()
     synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    phases = Phases(memory_meter(device), synchronise)
+    phases = Phases(memory_meter(device), synchronise, energy_meter(device))
     recipe, task, method = trial.recipe, trial.task, trial.method
     config = classifier_config(trial.backbone, labels=task.labels, dropout=recipe.dropout)
 
@@ -311,6 +313,8 @@ def _costs(phases: Phases, *, evaluations: int) -> dict[str, Any]:
                 "seconds": tally.seconds,
                 "cpu_seconds": tally.cpu_seconds,
                 "peak_bytes": tally.peak_bytes,
+                "processor_joules": tally.processor_joules,
+                "gpu_joules": tally.gpu_joules,
             }
             for name, tally in phases.items()
         },

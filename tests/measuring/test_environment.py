@@ -15,11 +15,11 @@ import psutil
 import pytest
 
 from peftcore.measuring import environment
+from peftcore.measuring.driver import gpu
 from peftcore.measuring.environment import (
     PACKAGES,
     describe_environment,
     environment_key,
-    gpu,
     sources_sha256,
     usable_cores,
 )

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from peftcore.measuring import memory
+from peftcore.measuring.energy import Counters
 from peftcore.measuring.memory import (
     AllocatedMemory,
     Peak,
@@ -95,7 +96,7 @@ def test_what_was_freed_before_the_reset_does_not_count(meter: ResidentMemory) -
 
 
 def test_an_allocation_counts_in_its_own_phase_alone(meter: ResidentMemory) -> None:
-    phases = Phases(meter, lambda: None)
+    phases = Phases(meter, lambda: None, Counters({}))
     with phases.measure("before"):
         touch(1000)
     with phases.measure("train"):

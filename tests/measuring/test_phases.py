@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from peftcore.measuring import phases as measured
+from peftcore.measuring.energy import Counters, Joules
 from peftcore.measuring.memory import Peak
 from peftcore.measuring.phases import Phases, Tally
 
@@ -21,6 +22,7 @@ class Machine:
     resident: int = 0
     highest: int = 0
     waits: int = 0
+    taken: float = 0.0
     happened: list[str] = field(default_factory=list)
 
     def work(self, seconds: float, cpu_seconds: float = 0.0, memory: int | None = None) -> None:
@@ -46,6 +48,14 @@ class Machine:
     def peak(self) -> Peak:
         return Peak(self.highest, 2 * self.highest)
 
+    @property
+    def energy(self) -> Counters:
+        """A meter of what this machine has taken."""
+        return Counters({"processor": self})
+
+    def joules(self) -> float:
+        return self.taken
+
     # As an accelerator
     def synchronise(self) -> None:
         self.happened.append("synchronise")
@@ -61,7 +71,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 @pytest.fixture
 def phases(machine: Machine) -> Phases:
-    return Phases(machine, machine.synchronise)
+    return Phases(machine, machine.synchronise, machine.energy)
 
 
 def test_a_phase_counts_what_happens_inside_it_alone(machine: Machine, phases: Phases) -> None:
@@ -116,9 +126,9 @@ def test_a_peak_belongs_to_the_phase_it_was_reached_in(machine: Machine, phases:
 def test_pages_of_files_are_those_of_the_larger_peak() -> None:
     tally = Tally()
     for peak in (Peak(500, file_bytes=90), Peak(700, file_bytes=50), Peak(600, file_bytes=99)):
-        tally.add(1.0, 1.0, peak)
+        tally.add(1.0, 1.0, peak, Joules())
     assert (tally.peak_bytes, tally.peak_file_bytes) == (700, 50)
-    tally.add(1.0, 1.0, Peak(800))
+    tally.add(1.0, 1.0, Peak(800), Joules())
     assert (tally.peak_bytes, tally.peak_file_bytes) == (800, None)
 
 
@@ -137,7 +147,7 @@ def test_a_peak_that_can_not_be_read_is_none(machine: Machine) -> None:
         def peak(self) -> Peak:
             return Peak(None)
 
-    phases = Phases(Blind(), machine.synchronise)
+    phases = Phases(Blind(), machine.synchronise, machine.energy)
     with phases.measure("train"):
         machine.work(1)
     assert phases["train"].peak_bytes is None
@@ -155,7 +165,7 @@ def test_the_accelerator_has_finished_before_any_clock_is_read(
 
 
 def test_waiting_for_the_accelerator_is_time_of_the_phase(machine: Machine) -> None:
-    phases = Phases(machine, lambda: machine.work(2))
+    phases = Phases(machine, lambda: machine.work(2), machine.energy)
     with phases.measure("train"):
         machine.work(1)
     assert phases["train"].seconds == 3
@@ -186,7 +196,7 @@ def test_a_phase_that_never_was_is_not_there(phases: Phases) -> None:
 
 def test_sleeping_takes_time_and_no_processor_and_computing_takes_both() -> None:
     machine = Machine()
-    phases = Phases(machine, machine.synchronise)
+    phases = Phases(machine, machine.synchronise, machine.energy)
     with phases.measure("sleep"):
         real_time.sleep(0.3)
     with phases.measure("compute"):
@@ -214,3 +224,36 @@ def test_a_process_knows_how_long_it_has_run():
     told = float(done.stdout)
     # The clock of processes ticks a hundred times a second.
     assert 0.28 < told < real_time.monotonic() - began + 0.02
+
+
+# Energy
+
+
+def test_a_phase_counts_the_energy_of_its_stretches_alone(machine: Machine, phases: Phases) -> None:
+    machine.taken = 1000.0
+    with phases.measure("train"):
+        machine.work(1)
+        machine.taken += 30
+        with phases.measure("evaluate"):
+            machine.work(1)
+            machine.taken += 7
+        machine.work(1)
+        machine.taken += 20
+    assert (phases["train"].processor_joules, phases["evaluate"].processor_joules) == (50, 7)
+    assert phases["train"].gpu_joules is None
+
+
+def test_of_a_phase_with_a_stretch_that_no_counter_tells_of_nothing_is_known() -> None:
+    tally = Tally()
+    tally.add(1.0, 1.0, Peak(1), Joules(processor=5.0, gpu=2.0))
+    tally.add(1.0, 1.0, Peak(1), Joules(processor=None, gpu=3.0))
+    tally.add(1.0, 1.0, Peak(1), Joules(processor=4.0, gpu=4.0))
+    assert (tally.processor_joules, tally.gpu_joules) == (None, 9.0)
+
+
+def test_energy_goes_on_from_an_earlier_part(machine: Machine, phases: Phases) -> None:
+    phases.add({"train": Tally(10.0, 10.0, processor_joules=100.0)})
+    with phases.measure("train"):
+        machine.work(1)
+        machine.taken += 11
+    assert phases["train"].processor_joules == 111

@@ -1,0 +1,168 @@
+"""Energy that a span of time took, by the counters that the machine keeps.
+
+A GPU's driver counts its energy since it was loaded
+(``nvmlDeviceGetTotalEnergyConsumption``, in millijoules). A processor counts that of each package
+and of its memory ("running average power limit"), which Linux shows in
+``/sys/class/powercap/*/energy_uj``, in many installations to root alone. Both are of the whole
+device: what other programs took in that time is in them. Where there is no counter, nothing is
+known, which is not the same as nothing taken.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from peftcore.measuring.driver import find_driver, handle_of
+
+POWERCAP = Path("/sys/class/powercap")
+
+_COUNTED = re.compile(r"package-\d+|dram")
+"""Domains that add up to what a processor and its memory take; others are parts of these."""
+
+_SECONDS_BETWEEN_READINGS = 30.0
+"""A package's counter may begin anew after a quarter of an hour at full load."""
+
+
+@dataclass(frozen=True)
+class Joules:
+    """Energy of a span of time, in joules; ``None`` where no counter tells."""
+
+    processor: float | None = None
+    gpu: float | None = None
+
+
+class EnergyMeter(Protocol):
+    """Something that knows the energy taken since it was last reset."""
+
+    def reset(self) -> None:
+        """Begin a span."""
+
+    def taken(self) -> Joules:
+        """Return what was taken since the last reset."""
+
+
+class Counter(Protocol):
+    """A counter of energy that only grows."""
+
+    def joules(self) -> float | None:
+        """Return what it has counted, in joules from any beginning; ``None`` where it fails."""
+
+
+class PackageCounter:
+    """Energy of all processor packages and their memory, by the powercap interface of Linux.
+
+    Each domain's counter begins anew at its ``max_energy_range_uj``: reading it now and then keeps
+    any such turn from being missed, which a thread does as long as this object lives.
+
+    Args:
+        folder: where the kernel shows the domains.
+    """
+
+    def __init__(self, folder: Path = POWERCAP) -> None:
+        self._domains = [
+            domain for domain in sorted(folder.glob("*:*")) if _COUNTED.fullmatch(_name(domain))
+        ]
+        self._lock = threading.Lock()
+        self._last: dict[Path, int] = {}
+        self._sum = 0.0
+        self._ended = threading.Event()
+        if self.joules() is not None:
+            threading.Thread(target=self._keep_reading, daemon=True).start()
+
+    def joules(self) -> float | None:
+        """Return the energy since this object was made, in joules."""
+        with self._lock:
+            if not self._domains:
+                return None
+            try:
+                for domain in self._domains:
+                    self._add(domain)
+            except (OSError, ValueError):
+                self._domains = []
+                return None
+            return self._sum
+
+    def close(self) -> None:
+        """Stop reading in between."""
+        self._ended.set()
+
+    def _add(self, domain: Path) -> None:
+        now = int((domain / "energy_uj").read_text())
+        before = self._last.get(domain, now)
+        turned = int((domain / "max_energy_range_uj").read_text()) if now < before else 0
+        self._sum += (now + turned - before) / 1e6
+        self._last[domain] = now
+
+    def _keep_reading(self) -> None:
+        while not self._ended.wait(_SECONDS_BETWEEN_READINGS):
+            self.joules()
+
+
+def _name(domain: Path) -> str:
+    with suppress(OSError):
+        return (domain / "name").read_text().strip()
+    return ""
+
+
+class DriverCounter:
+    """Energy of one NVIDIA GPU, by its driver; there from the Volta generation on.
+
+    Args:
+        device: a CUDA device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._driver = find_driver()
+        self._uuid = str(torch.cuda.get_device_properties(device).uuid)
+
+    def joules(self) -> float | None:
+        """Return the energy since the driver was loaded, in joules."""
+        driver = self._driver
+        if driver is None:
+            return None
+        try:
+            handle = handle_of(driver, self._uuid)
+            return float(driver.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
+        except driver.NVMLError:
+            return None
+
+
+class Counters:
+    """The energy of a span of time, by the counters of the processor and of a GPU.
+
+    Args:
+        counters: by the name of the field of :class:`Joules` that each tells.
+    """
+
+    def __init__(self, counters: Mapping[str, Counter]) -> None:
+        self._counters = counters
+        self._began: dict[str, float | None] = {}
+
+    def reset(self) -> None:
+        """Begin a span."""
+        self._began = {name: counter.joules() for name, counter in self._counters.items()}
+
+    def taken(self) -> Joules:
+        """Return what was taken since the last reset."""
+        found: dict[str, float] = {}
+        for name, counter in self._counters.items():
+            before, now = self._began.get(name), counter.joules()
+            if before is not None and now is not None:
+                found[name] = now - before
+        return Joules(**found)
+
+
+def energy_meter(device: torch.device) -> Counters:
+    """Return the meter of the energy that a trial on this device takes."""
+    counters: dict[str, Counter] = {"processor": PackageCounter()}
+    if device.type == "cuda":
+        counters["gpu"] = DriverCounter(device)
+    return Counters(counters)

@@ -1,0 +1,82 @@
+"""Energy in a report: measured, or said to be unavailable."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from peftcore.audit.findings import Ledger
+from peftcore.audit.recomputing_comparison import recompute_comparison
+from peftcore.report.metrics import ENERGY, GRID_GRAMS_PER_KWH
+from peftcore.report.render import write_report
+from peftcore.results.records import PhaseCost, Record
+from tests.report.conftest import MakeRecord
+
+
+def taking(record: Record, train: tuple[float | None, float | None], evaluate: float) -> Record:
+    """Return a record whose phases took so many joules: (processor, GPU), and the processor's."""
+    assert record.measurement is not None
+    phases = {
+        "train": PhaseCost(
+            seconds=1.0,
+            cpu_seconds=1.0,
+            peak_bytes=1,
+            processor_joules=train[0],
+            gpu_joules=train[1],
+        ),
+        "evaluate": PhaseCost(
+            seconds=1.0, cpu_seconds=1.0, peak_bytes=1, processor_joules=evaluate
+        ),
+    }
+    return dataclasses.replace(
+        record, measurement=dataclasses.replace(record.measurement, phases=phases)
+    )
+
+
+def told(record: Record) -> dict[str, float | None]:
+    return {metric.key: metric.value(record) for metric in ENERGY}
+
+
+def test_energy_is_that_of_each_device(record: MakeRecord) -> None:
+    # Three evaluations of 2,000 examples.
+    found = told(taking(record("lora"), (3_600.0, 36_000.0), 600.0))
+    assert found["train_processor_energy"] == 3.6
+    assert found["train_gpu_energy"] == 36.0
+    assert found["predictions_processor_energy"] == pytest.approx(100.0)
+    assert found["predictions_gpu_energy"] is None
+    assert found["train_co2"] == pytest.approx(GRID_GRAMS_PER_KWH * 39_600 / 3.6e6)
+
+
+def test_a_bag_of_words_is_evaluated_once(record: MakeRecord) -> None:
+    found = told(taking(record("bow"), (1.0, None), 4.0))
+    assert found["predictions_processor_energy"] == pytest.approx(2.0)
+
+
+def test_without_a_counter_there_is_no_zero(record: MakeRecord, tmp_path: Path) -> None:
+    assert set(told(record("lora")).values()) == {None}
+    text = write_report([record("full"), record("lora")], tmp_path).read_text(encoding="utf-8")
+    assert "Energy and CO2 are unavailable" in text
+    assert "energy, processor (kJ)" not in text
+
+
+def test_what_was_measured_is_in_the_report_and_recomputed(
+    record: MakeRecord, tmp_path: Path
+) -> None:
+    records = [
+        taking(record("full", seed=42), (9_000.0, None), 900.0),
+        taking(record("full", seed=43), (9_500.0, None), 930.0),
+        taking(record("lora", seed=42), (7_000.0, None), 910.0),
+        record("lora", seed=43),
+    ]
+    text = write_report(records, tmp_path).read_text(encoding="utf-8")
+    assert "Train energy, processor (kJ)" in text
+    assert "9.25 ± 0.35" in text
+    assert "other programs' share included" in text
+    contents = [one.to_json() for one in records]
+    whole, broken = Ledger(), Ledger()
+    recompute_comparison(text, contents, whole)
+    assert whole.findings == []
+    recompute_comparison(text.replace("9.25 ± 0.35", "9.26 ± 0.35"), contents, broken)
+    assert len(broken.findings) == 1
