@@ -65,21 +65,25 @@ def search(
     """
     around = selection.find_scenario().learning_rate(method)
     draw = (SEARCH_SEED, zlib.crc32(method.slug.encode()))
+    # Data and backbone are looked at once: trials of a search differ in their rate alone.
+    (first,) = plan(
+        replace(
+            selection,
+            methods=(method,),
+            seeds=(SEARCH_SEED,),
+            settings=(*selection.settings, f"split={Split.TUNING}"),
+            protocol=Protocol.TUNED,
+            rates={method.slug: around},
+        )
+    )
+    kept = tuple(text for text in first.overrides if not text.startswith("learning_rate="))
     tried: list[Tried] = []
     run: list[Trial] = []
     while (rate := next_rate(tried, around=around, trials=trials, draw=draw)) is not None:
-        (trial,) = plan(
-            replace(
-                selection,
-                methods=(method,),
-                seeds=(SEARCH_SEED,),
-                settings=(
-                    *selection.settings,
-                    f"split={Split.TUNING}",
-                    f"learning_rate={rate}",
-                ),
-                protocol=Protocol.TUNED,
-            )
+        trial = replace(
+            first,
+            recipe=replace(first.recipe, learning_rate=rate),
+            overrides=(*kept, f"learning_rate={rate}"),
         )
         record = look(trial)
         if record is None:
