@@ -94,10 +94,7 @@ class Data:
 
     def p(self, first: str, second_: str) -> float:
         """Return the p that two methods are equally accurate, not corrected."""
-        apart = self.apart(first, second_)
-        if len(apart) == 1:
-            return second.mcnemar(int((apart == 1).sum()), int((apart == -1).sum()))
-        return self.texts(first, second_).p()
+        return p_of(self.apart(first, second_), self.pair_prior)
 
     def texts(self, first: str, second_: str) -> Estimate:
         """Return the difference on texts like these; there are several seeds."""
@@ -107,12 +104,23 @@ class Data:
 
     def difference(self, first: str, second_: str) -> list[float]:
         """Return the difference in points with its interval."""
-        apart = self.apart(first, second_)
-        mean = 100 * float(apart.mean())
-        if len(apart) > 1:
-            return [mean, *self.texts(first, second_).interval()]
-        only = int((apart == 1).sum()), int((apart == -1).sum())
-        return [mean, *second.agresti_min(*only, apart.shape[1])]
+        return difference_of(self.apart(first, second_), self.pair_prior)
+
+
+def p_of(apart: Answers, prior: Prior | None) -> float:
+    """Return the p that there is no difference, not corrected; with one seed, McNemar's."""
+    if len(apart) == 1:
+        return second.mcnemar(int((apart == 1).sum()), int((apart == -1).sum()))
+    return second.on_texts_like_these(second.squares(apart), prior).p()
+
+
+def difference_of(apart: Answers, prior: Prior | None) -> list[float]:
+    """Return a difference in points with its interval; with one seed, that of two models."""
+    mean = 100 * float(apart.mean())
+    if len(apart) > 1:
+        return [mean, *second.on_texts_like_these(second.squares(apart), prior).interval()]
+    only = int((apart == 1).sum()), int((apart == -1).sum())
+    return [mean, *second.agresti_min(*only, apart.shape[1])]
 
 
 def gather(contents: Sequence[Content]) -> Data:

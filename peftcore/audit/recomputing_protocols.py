@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from peftcore.audit import second
-from peftcore.audit.answers import Content, Data
+from peftcore.audit.answers import Content, Data, difference_of, p_of
 from peftcore.audit.findings import Ledger
-from peftcore.audit.second import Answers, Estimate
+from peftcore.audit.second import Answers, Prior
 from peftcore.audit.tables import Cells, Table, columns_of, plain_name, read_tables
 
 SECTION = "Rate or method?"
@@ -31,27 +31,17 @@ class _Changes:
     @cached_property
     def p(self) -> dict[str, float]:
         """The p of each, corrected for their number."""
-        found = {
-            slug: self._estimate(slug).p()
-            if len(apart) > 1
-            else second.mcnemar(int((apart == 1).sum()), int((apart == -1).sum()))
-            for slug, apart in self.apart.items()
-        }
+        found = {slug: p_of(apart, self.prior) for slug, apart in self.apart.items()}
         return dict(zip(found, second.holm(list(found.values())), strict=True))
 
-    def _estimate(self, slug: str) -> Estimate:
-        means = [100 * apart.mean(axis=1) for apart in self.apart.values()]
-        prior = second.common_variance(means)
-        return second.on_texts_like_these(second.squares(self.apart[slug]), prior)
+    @cached_property
+    def prior(self) -> Prior | None:
+        """What the variances over seeds of all these differences have in common."""
+        return second.common_variance([100 * apart.mean(axis=1) for apart in self.apart.values()])
 
     def difference(self, slug: str) -> list[float]:
         """Return the difference in points with its interval."""
-        apart = self.apart[slug]
-        mean = 100 * float(apart.mean())
-        if len(apart) > 1:
-            return [mean, *self._estimate(slug).interval()]
-        only = int((apart == 1).sum()), int((apart == -1).sum())
-        return [mean, *second.agresti_min(*only, apart.shape[1])]
+        return difference_of(self.apart[slug], self.prior)
 
 
 def recompute_protocols(text: str, sides: Mapping[str, Data], ledger: Ledger) -> None:
