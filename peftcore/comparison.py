@@ -76,6 +76,10 @@ class Comparison:
         if between is not None and not between >= 0:
             option = f"{self.selection.prefix}checkpoint-seconds {between:g}"
             raise UsageError(f"{option} is not usable: expected seconds, 0 or more")
+        places = self.collector.gpu_places
+        if places < 1:
+            option = f"{self.selection.prefix}gpu-trials {places}"
+            raise UsageError(f"{option} is not usable: expected 1 or more trials")
 
     def methods(self, scenario: str) -> list[Method]:
         """Return the methods to run in a scenario."""

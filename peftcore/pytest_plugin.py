@@ -90,6 +90,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     option("--peft-report", metavar="DIR", help="folder of the report (default: reports/SCENARIO)")
     option("--peft-fresh", action="store_true", help="run again what the store already has")
     option("--peft-require-gpu", action="store_true", help="a GPU test that would skip fails")
+    option(
+        "--peft-gpu-trials",
+        metavar="N",
+        type=int,
+        default=1,
+        help="trials that may share a GPU, for accuracies sooner: times are then marked (default: "
+        "1)",
+    )
     option("--peft-timeout", metavar="SECONDS", type=float, help="longest a trial may take")
     option("--peft-baseline", metavar="PATH", help="compare with this baseline once all has run")
     option(

@@ -153,6 +153,7 @@ class PeftSession:
             began=self.began,
             worker=worker,
             checkpoint_seconds=option("--peft-checkpoint-seconds"),
+            gpu_places=option("--peft-gpu-trials"),
         )
         trials = option("--peft-search-trials")
         if trials < 1:

@@ -37,7 +37,7 @@ OPTIONS = (
     *("--peft-baseline", "--peft-gate", "--peft-seeds-max"),
     *("--peft-gate-metrics", "--peft-gate-summary"),
     "--peft-checkpoint-seconds",
-    *("--peft-protocol", "--peft-search-trials"),
+    *("--peft-protocol", "--peft-search-trials", "--peft-gpu-trials"),
 )
 
 USAGE_ERROR = 4
@@ -120,6 +120,7 @@ def test_every_option_is_there_and_explained(session: Session) -> None:
         (("--peft-engine", "trainr"), ("'trainr'", "--peft-engine", "did you mean 'trainer'?")),
         (("--peft-timeout", "0"), ("--peft-timeout 0", "above 0")),
         (("--peft-timeout", "-5"), ("--peft-timeout -5", "above 0")),
+        (("--peft-gpu-trials", "0"), ("--peft-gpu-trials 0", "1 or more")),
         (("--peft-checkpoint-seconds", "-1"), ("--peft-checkpoint-seconds -1", "0 or more")),
     ],
 )

@@ -60,9 +60,14 @@ def _anonymous(measured: Mapping[str, Any]) -> float | None:
 
 
 def _energy(phase: str, *names: str) -> Callable[[Mapping[str, Any]], float | None]:
-    """Return what devices took in a phase, in joules, of those that tell."""
+    """Return what devices took in a phase, in joules, of those that tell.
+
+    Where other trials ran beside it, the counters were theirs as well, and tell nothing.
+    """
 
     def read(measured: Mapping[str, Any]) -> float | None:
+        if measured.get("shared"):
+            return None
         cost = (measured.get("phases") or {}).get(phase) or {}
         known = [cost[name] for name in names if cost.get(name) is not None]
         return float(np.sum(known)) if known else None

@@ -135,14 +135,24 @@ def _anonymous(record: Record) -> float | None:
     return peak - 1e-9 * measurement.peak_file_bytes
 
 
+def _joules(record: Record, phase: str, name: str) -> float | None:
+    """Return what one device took in a phase, in joules.
+
+    A counter counts for all programs: what it said of a trial beside others is not that trial's.
+    """
+    measurement = _measurement(record)
+    if measurement is None or measurement.shared or phase not in measurement.phases:
+        return None
+    joules = getattr(measurement.phases[phase], name)
+    return None if joules is None else float(joules)
+
+
 def _train_energy(name: str) -> Callable[[Record], float | None]:
     """Return a reader of what one device took in training, in kilojoules."""
 
     def read(record: Record) -> float | None:
-        measurement = _measurement(record)
-        phase = measurement.phases.get("train") if measurement else None
-        joules = None if phase is None else getattr(phase, name)
-        return None if joules is None else float(joules) / 1e3
+        joules = _joules(record, "train", name)
+        return None if joules is None else joules / 1e3
 
     return read
 
@@ -151,14 +161,12 @@ def _energy_of_predictions(name: str) -> Callable[[Record], float | None]:
     """Return a reader of what one device took for 1,000 predictions, in joules."""
 
     def read(record: Record) -> float | None:
-        measurement = _measurement(record)
-        phase = measurement.phases.get("evaluate") if measurement else None
-        joules = None if phase is None else getattr(phase, name)
+        measurement, joules = _measurement(record), _joules(record, "evaluate", name)
         if measurement is None or joules is None or not measurement.evaluated_examples:
             return None
         # A bag of words is evaluated once, everything else after each epoch.
         evaluations = max(len(measurement.epoch_accuracies), 1)
-        return 1e3 * float(joules) / (evaluations * measurement.evaluated_examples)
+        return 1e3 * joules / (evaluations * measurement.evaluated_examples)
 
     return read
 

@@ -67,6 +67,11 @@ def machine_use_note(summary: Summary) -> str | None:
 def energy_note(summary: Summary) -> str:
     """Return where the energy comes from, or that nothing is known of it."""
     if not any(_shown(summary, metric) for metric in ENERGY):
+        if any(map(_shared_seeds, summary.methods)):
+            return (
+                "Energy and CO2 are unavailable: other trials ran on the machine at the same time, "
+                "and a counter of energy counts for all."
+            )
         return (
             "Energy and CO2 are unavailable: where these trials ran, no counter of energy could be "
             "read."

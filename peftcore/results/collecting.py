@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,6 +54,7 @@ class Collector:
         worker: the name of the worker of pytest-xdist that this process is, if it is one.
         checkpoint_seconds: of training between two checkpoints; ``None`` for as often as costs
             little.
+        gpu_places: how many trials may be on one GPU at a time.
         ran: ids of the trials that were run.
         reused: ids of the trials whose records were there when the session began.
     """
@@ -65,6 +67,7 @@ class Collector:
     began: str = field(default_factory=lambda: _now())
     worker: str | None = None
     checkpoint_seconds: float | None = None
+    gpu_places: int = 1
     ran: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
 
@@ -175,9 +178,10 @@ class Collector:
             checkpoints.remove()
         self.ran.append(trial.id)
         waiting = {"phase": "waits for a GPU"}
+        told = partial(self.display.show, trial.label, waiting)
         try:
             with (
-                gpu_for(trial, waiting=lambda: self.display.show(trial.label, waiting)) as device,
+                gpu_for(trial, places=self.gpu_places, waiting=told) as device,
                 present() as presence,
             ):
                 report = run_in_child(

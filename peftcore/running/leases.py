@@ -1,12 +1,17 @@
-"""GPUs are leased: one trial at a time on each, whichever sessions and workers there are."""
+"""GPUs are leased, whichever sessions and workers there are: one trial at a time on each.
+
+Small models leave most of a large GPU idle. Where accuracies are wanted and not times, trials may
+share one: as many as a session allows, and only with those of sessions that share it, too.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from peftcore.measuring.driver import count_gpus, describe_gpu, gpu, gpu_identity
@@ -39,15 +44,17 @@ def leased(
     devices: Sequence[str],
     folder: Path,
     *,
+    places: int = 1,
     identity: Callable[[str], str] = str,
     waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[str | None]:
-    """Give one of these GPUs, and keep every other trial of this user off it while the block runs.
+    """Give one of these GPUs, and keep this user's other trials off it while the block runs.
 
     Args:
         devices: names from :func:`visible_devices`, the preferred first; without any, ``None`` is
             given at once.
         folder: for the leases, the same for all sessions on the machine.
+        places: how many trials may be on one GPU; of several, those share it that ask for several.
         identity: returns what a GPU is called whichever of its names is used: one GPU is one lease.
         waiting: called once if none is free.
     """
@@ -56,23 +63,39 @@ def leased(
         return
     told = False
     while True:
-        for device in devices:
+        # A second trial joins a first one only where no GPU is free.
+        for place, device in itertools.product(range(places), devices):
             # A MIG device's name can hold slashes: the name of a file is made of digits alone.
             digest = hashlib.sha256(identity(device).encode()).hexdigest()[:16]
-            stream = acquire(folder / f"{digest}.gpu")
-            if stream is not None:
-                with stream:
+            with ExitStack() as held:
+                if places == 1:
+                    free = _holds(held, folder / f"{digest}.gpu")
+                else:
+                    free = _holds(held, folder / f"{digest}.gpu", shared=True) and _holds(
+                        held, folder / f"{digest}.{place}.place"
+                    )
+                if free:
                     yield device
-                return
+                    return
         if not told:
             waiting()
             told = True
         time.sleep(POLL_SECONDS)
 
 
+def _holds(held: ExitStack, path: Path, *, shared: bool = False) -> bool:
+    """Return whether the lock on a file was to be had; it is kept until ``held`` lets go."""
+    stream = acquire(path, shared=shared)
+    if stream is not None:
+        held.enter_context(stream)
+    return stream is not None
+
+
 @contextmanager
-def gpu_for(trial: Trial, *, waiting: Callable[[], None]) -> Iterator[str | None]:
-    """Give a GPU of its own to a trial that uses one while the block runs; otherwise ``None``.
+def gpu_for(trial: Trial, *, places: int = 1, waiting: Callable[[], None]) -> Iterator[str | None]:
+    """Give a GPU to a trial that uses one while the block runs, its own unless there are places.
+
+    To a trial that uses none, and where there is none, ``None`` is given.
 
     Of the GPUs that this process sees, those unlike the first are left alone: a comparison is of
     one kind of hardware, and its records name it.
@@ -89,5 +112,6 @@ def gpu_for(trial: Trial, *, waiting: Callable[[], None]) -> Iterator[str | None
         # Without a place for leases, all see what this process sees.
         yield None
         return
-    with leased(alike, folder, identity=gpu_identity, waiting=waiting) as device:
+    lease = leased(alike, folder, places=places, identity=gpu_identity, waiting=waiting)
+    with lease as device:
         yield device

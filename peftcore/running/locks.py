@@ -40,7 +40,7 @@ def runtime_folder() -> Path:
     return folder
 
 
-def acquire(path: Path, *, create: bool = True) -> IO[str] | None:
+def acquire(path: Path, *, create: bool = True, shared: bool = False) -> IO[str] | None:
     """Return the file, open for reading and writing and locked; ``None`` where another holds it.
 
     The lock lasts until the file is closed or the process ends.
@@ -48,6 +48,7 @@ def acquire(path: Path, *, create: bool = True) -> IO[str] | None:
     Args:
         path: the file.
         create: whether to make it; otherwise there is no lock where it is not there.
+        shared: whether others may hold it at the same time, if they share it as well.
     """
     while True:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
@@ -58,7 +59,7 @@ def acquire(path: Path, *, create: bool = True) -> IO[str] | None:
                 raise
             return None
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             stream.close()
             return None

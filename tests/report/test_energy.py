@@ -54,6 +54,19 @@ def test_a_bag_of_words_is_evaluated_once(record: MakeRecord) -> None:
     assert found["predictions_processor_energy"] == pytest.approx(2.0)
 
 
+def test_beside_other_trials_a_counter_tells_nothing(record: MakeRecord, tmp_path: Path) -> None:
+    alone = taking(record("lora"), (3_600.0, 36_000.0), 600.0)
+    assert alone.measurement is not None
+    shared = dataclasses.replace(alone.measurement, shared=True)
+    records = [dataclasses.replace(alone, measurement=shared), record("full")]
+    assert set(told(records[0]).values()) == {None}
+    text = write_report(records, tmp_path).read_text(encoding="utf-8")
+    assert "Energy and CO2 are unavailable: other trials ran" in text
+    ledger = Ledger()
+    recompute_comparison(text, [one.to_json() for one in records], ledger)
+    assert ledger.findings == []
+
+
 def test_without_a_counter_there_is_no_zero(record: MakeRecord, tmp_path: Path) -> None:
     assert set(told(record("lora")).values()) == {None}
     text = write_report([record("full"), record("lora")], tmp_path).read_text(encoding="utf-8")

@@ -1,4 +1,5 @@
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,37 @@ def test_each_gpu_is_leased_once_and_the_next_trial_waits(tmp_path: Path) -> Non
             assert got == []
         assert ends.wait(10)
     assert got == [MIG]
+
+
+def test_a_gpu_is_shared_by_as_many_as_may_and_each_gpu_gets_one_first(tmp_path: Path) -> None:
+    got: list[str | None] = []
+    with ExitStack() as held:
+        for _ in range(4):
+            got.append(held.enter_context(leased(["0", "1"], tmp_path, places=2)))
+        assert got == ["0", "1", "0", "1"]
+        assert not free(["0", "1"], tmp_path, places=2)
+    assert free(["0"], tmp_path, places=2)
+
+
+def test_a_trial_that_wants_a_gpu_for_itself_shares_none(tmp_path: Path) -> None:
+    with leased(["0"], tmp_path, places=3):
+        assert free(["0"], tmp_path, places=3)
+        assert not free(["0"], tmp_path)
+    with leased(["0"], tmp_path):
+        assert not free(["0"], tmp_path, places=3)
+
+
+def free(devices: list[str], folder: Path, *, places: int = 1) -> bool:
+    """Return whether a lease is to be had at once."""
+
+    def waits() -> None:
+        raise BlockingIOError
+
+    try:
+        with leased(devices, folder, places=places, waiting=waits):
+            return True
+    except BlockingIOError:
+        return False
 
 
 def test_one_gpu_by_two_names_is_one_lease(tmp_path: Path) -> None:
