@@ -59,20 +59,22 @@ def _anonymous(measured: Mapping[str, Any]) -> float | None:
     return None if peak is None or files is None else peak - 1e-9 * files
 
 
-def _energy(phase: str, *names: str) -> Callable[[Mapping[str, Any]], float | None]:
-    """Return what devices took in a phase, in joules, of those that tell.
+def _alone(
+    read: Callable[[Mapping[str, Any]], float | None],
+) -> Callable[[Mapping[str, Any]], float | None]:
+    """Return a reader of what other trials on the machine would have changed beyond use."""
+    return lambda measured: None if measured.get("shared") else read(measured)
 
-    Where other trials ran beside it, the counters were theirs as well, and tell nothing.
-    """
+
+def _energy(phase: str, *names: str) -> Callable[[Mapping[str, Any]], float | None]:
+    """Return what devices took in a phase, in joules, of those that tell."""
 
     def read(measured: Mapping[str, Any]) -> float | None:
-        if measured.get("shared"):
-            return None
         cost = (measured.get("phases") or {}).get(phase) or {}
         known = [cost[name] for name in names if cost.get(name) is not None]
         return float(np.sum(known)) if known else None
 
-    return read
+    return _alone(read)
 
 
 def _scaled(
@@ -119,8 +121,8 @@ COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], float | None]] = {
     "Training speed (tokens/s)": _speed,
     "Model FLOPs (TFLOP)": _raw("model_flops", 1e-12),
     "Model FLOPs a second (TFLOP/s)": _raw("model_flops_per_second", 1e-12),
-    "Matrix-product rate (TFLOP/s)": _raw("matmul_flops_per_second", 1e-12),
-    "Utilisation (%)": _raw("utilisation", 100),
+    "Matrix-product rate (TFLOP/s)": _alone(_raw("matmul_flops_per_second", 1e-12)),
+    "Utilisation (%)": _alone(_raw("utilisation", 100)),
     "Evaluation time (s)": _raw("eval_seconds"),
     "GPU memory reserved (GB)": _raw("peak_reserved_bytes", 1e-9),
     "GPU memory by the driver (GB)": _raw("peak_process_bytes", 1e-9),

@@ -92,6 +92,19 @@ def _field(name: str, *, times: float = 1.0) -> Callable[[Record], float | None]
     return read
 
 
+def _alone(read: Callable[[Record], float | None]) -> Callable[[Record], float | None]:
+    """Return a reader that tells nothing of a trial that ran beside others.
+
+    For what a whole device did, such as a counter of energy, which counts for all.
+    """
+
+    def read_alone(record: Record) -> float | None:
+        measurement = _measurement(record)
+        return None if measurement is None or measurement.shared else read(record)
+
+    return read_alone
+
+
 def _accuracy(record: Record) -> float | None:
     return _field("accuracy", times=100)(record) if record.pretrained else None
 
@@ -136,12 +149,9 @@ def _anonymous(record: Record) -> float | None:
 
 
 def _joules(record: Record, phase: str, name: str) -> float | None:
-    """Return what one device took in a phase, in joules.
-
-    A counter counts for all programs: what it said of a trial beside others is not that trial's.
-    """
+    """Return what one device took in a phase, in joules."""
     measurement = _measurement(record)
-    if measurement is None or measurement.shared or phase not in measurement.phases:
+    if measurement is None or phase not in measurement.phases:
         return None
     joules = getattr(measurement.phases[phase], name)
     return None if joules is None else float(joules)
@@ -304,7 +314,7 @@ UTILISATION = Metric(
     label="Utilisation",
     unit="%",
     format=".1f",
-    value=_field("utilisation", times=100),
+    value=_alone(_field("utilisation", times=100)),
     machine_use=True,
 )
 
@@ -315,7 +325,7 @@ ENERGY: tuple[Metric, ...] = (
         unit="kJ",
         better="lower",
         format=",.2f",
-        value=_train_energy("processor_joules"),
+        value=_alone(_train_energy("processor_joules")),
     ),
     Metric(
         key="train_gpu_energy",
@@ -323,7 +333,7 @@ ENERGY: tuple[Metric, ...] = (
         unit="kJ",
         better="lower",
         format=",.2f",
-        value=_train_energy("gpu_joules"),
+        value=_alone(_train_energy("gpu_joules")),
     ),
     Metric(
         key="predictions_processor_energy",
@@ -331,7 +341,7 @@ ENERGY: tuple[Metric, ...] = (
         unit="J",
         better="lower",
         format=",.1f",
-        value=_energy_of_predictions("processor_joules"),
+        value=_alone(_energy_of_predictions("processor_joules")),
     ),
     Metric(
         key="predictions_gpu_energy",
@@ -339,7 +349,7 @@ ENERGY: tuple[Metric, ...] = (
         unit="J",
         better="lower",
         format=",.1f",
-        value=_energy_of_predictions("gpu_joules"),
+        value=_alone(_energy_of_predictions("gpu_joules")),
     ),
     Metric(
         key="train_co2",
@@ -347,7 +357,7 @@ ENERGY: tuple[Metric, ...] = (
         unit="g",
         better="lower",
         format=",.2f",
-        value=_train_co2,
+        value=_alone(_train_co2),
     ),
 )
 """What devices took, where they have a counter."""
@@ -419,7 +429,7 @@ METRICS: tuple[Metric, ...] = (
         label="Matrix-product rate",
         unit="TFLOP/s",
         format=",.3f",
-        value=_field("matmul_flops_per_second", times=1e-12),
+        value=_alone(_field("matmul_flops_per_second", times=1e-12)),
         machine_use=True,
     ),
     UTILISATION,

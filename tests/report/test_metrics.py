@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from peftcore.report.metrics import (
@@ -9,6 +11,7 @@ from peftcore.report.metrics import (
     METRICS,
     STEP_TIME,
     TRAINABLE_SHARE,
+    UTILISATION,
     Metric,
 )
 
@@ -62,3 +65,13 @@ def test_anonymous_memory_is_what_no_file_holds(record):
 def test_a_share_of_an_unknown_total_is_missing(record):
     assert TRAINABLE_SHARE.value(record("lora", total_parameters=None)) is None
     assert TRAINABLE_SHARE.value(record("lora", trainable_parameters=None)) is None
+
+
+def test_of_a_trial_beside_others_nothing_is_told_of_the_machine(record):
+    lora = record("lora")
+    shared = replace(lora, measurement=replace(lora.measurement, shared=True))
+    assert UTILISATION.value(lora) is not None
+    assert UTILISATION.value(shared) is None
+    (rate,) = (metric for metric in METRICS if metric.key == "matmul_flops_per_second")
+    assert rate.value(shared) is None
+    assert ACCURACY.value(shared) == ACCURACY.value(lora)

@@ -129,9 +129,14 @@ def answer(runs: Sequence[Runs]) -> str:
         return "There is no pair of finished runs, so nothing can be said."
     pairs = {len(run.gain(wall).ratios) for run in runs} - {0}
     steps = {len(m.losses) for run in runs for m in run.trainer.values()}
+    counted = (
+        "from one interleaved pair a method"
+        if pairs == {1}
+        else f"medians of {_range(pairs)} interleaved pairs a method"
+    )
     return (
-        f"Against Trainer with peft, on the same trial: {listed(parts)} (medians of "
-        f"{_range(pairs)} interleaved pairs a method, of {_range(steps)} steps each)."
+        f"Against Trainer with peft, on the same trial: {listed(parts)} ({counted}, of "
+        f"{_range(steps)} steps each)."
     )
 
 

@@ -81,6 +81,11 @@ def test_a_ratio_is_of_the_two_runs_of_one_pair(records: list[Record]) -> None:
     assert full.cost_without("cheap-dropout", COSTS["Step"]).ratios == ()
 
 
+def test_of_one_pair_there_is_no_median(records: list[Record]) -> None:
+    text = compose([record for record in records if record.method == "full"], [])
+    assert "50% of the memory (from one interleaved pair a method, of " in text
+
+
 def test_the_report_shows_medians_with_their_spread(records: list[Record]) -> None:
     text = compose(records, [])
     assert "**LoRA** trains 3.0 times as fast in 60% of the memory" in text
