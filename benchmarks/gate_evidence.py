@@ -59,6 +59,9 @@ SHUFFLES = 50
 RUN_SEEDS = 3
 """Seeds of each side of a comparison of unchanged code."""
 
+Run = tuple[Sequence[int], Sequence[int]]
+"""The seeds of the two sides of a comparison of unchanged code."""
+
 _MOST_LETTERS = 70
 
 METRICS = ",".join(group for group in GROUPS if group != "time")
@@ -235,28 +238,44 @@ def whole_seeds(side: Sequence[Evidence]) -> list[int]:
     return [seed for seed in POOL_SEEDS if len(of_seeds(side, [seed])) == len(METHODS_OF_A_RUN)]
 
 
-def alarms(side: Sequence[Evidence], seeds: Sequence[int]) -> Alarms:
-    """Return what the gate says of these seeds, cut into runs that share none with one another."""
-    size = 2 * RUN_SEEDS
-    blocks = [seeds[n : n + size] for n in range(0, len(seeds) - size + 1, size)]
+def groups(seeds: Sequence[int]) -> list[Sequence[int]]:
+    """Return the seeds in groups of as many as one side of a run has; what is over is left out."""
+    return [seeds[n : n + RUN_SEEDS] for n in range(0, len(seeds) - RUN_SEEDS + 1, RUN_SEEDS)]
+
+
+def independent(seeds: Sequence[int]) -> list[Run]:
+    """Return runs of two groups each, none of which is in another run."""
+    found = groups(seeds)
+    return list(zip(found[::2], found[1::2], strict=False))
+
+
+def in_a_ring(seeds: Sequence[int]) -> list[Run]:
+    """Return a run of each group against the next, and of the last against the first."""
+    found = groups(seeds)
+    return list(zip(found, [*found[1:], found[0]], strict=True))
+
+
+def alarms(side: Sequence[Evidence], runs: Sequence[Run]) -> Alarms:
+    """Return what the gate says of these runs."""
     verdicts: Counter[Verdict] = Counter()
     labels: Counter[str] = Counter()
     alarmed = 0
-    for block in blocks:
-        before, after = (of_seeds(side, part) for part in (block[:RUN_SEEDS], block[RUN_SEEDS:]))
+    for one in runs:
+        before, after = (of_seeds(side, part) for part in one)
         found = judged(before, after, WITHOUT_COMMON_SEEDS)
         worse = [cell for cell in found.cells if cell.verdict is Verdict.REGRESSION]
         verdicts[found.verdict] += 1
         labels.update(f"{cell.method}: {cell.metric.label.lower()}" for cell in worse)
         alarmed += bool(worse)
-    return Alarms(len(blocks), verdicts, alarmed, labels)
+    return Alarms(len(runs), verdicts, alarmed, labels)
 
 
 def false_alarms(side: Sequence[Evidence]) -> str:
     """Return what the gate makes of unchanged code, in words."""
     seeds = whole_seeds(side)
-    apart = alarms(side, seeds)
-    drawn = [alarms(side, default_rng(n).permutation(seeds).tolist()) for n in range(SHUFFLES)]
+    apart, ring = alarms(side, independent(seeds)), alarms(side, in_a_ring(seeds))
+    dealt = [default_rng(n).permutation(seeds).tolist() for n in range(SHUFFLES)]
+    drawn = [alarms(side, independent(order)) for order in dealt]
     runs, alarmed = (sum(getattr(one, name) for one in drawn) for name in ("runs", "alarmed"))
     verdicts = sum((Counter(one.verdicts) for one in drawn), Counter())
     labels = sum((Counter(one.labels) for one in drawn), Counter())
@@ -267,7 +286,9 @@ def false_alarms(side: Sequence[Evidence]) -> str:
         f"{len(seeds)} seeds of all {len(METHODS_OF_A_RUN)} rows make {apart.runs} runs of "
         f"{RUN_SEEDS} against {RUN_SEEDS} seeds, no seed in two runs. **{apart.alarmed} of "
         f"{apart.runs}** had a REGRESSION (95% interval {interval.low:.1%} to {interval.high:.1%}; "
-        "at most 1% is asked for)."
+        "at most 1% is asked for). Each group of seeds against the next, in a ring, makes "
+        f"{ring.runs} runs, whose two sides are disjoint and which share a side with their "
+        f"neighbours: **{ring.alarmed} of {ring.runs}** had a REGRESSION."
     )
     shuffled = (
         f"Dealt {SHUFFLES} times more at random, the same seeds make {runs} runs, which are not "

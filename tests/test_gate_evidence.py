@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 import subprocess
 import sys
@@ -45,3 +46,16 @@ def test_a_defect_still_fits_the_sources(tmp_path: Path, patch: Path) -> None:
     )
     command = ["patch", "--strip=1", "--fuzz=0", f"--input={patch}"]
     subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_no_run_of_unchanged_code_has_a_seed_on_both_sides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    page = runpy.run_path(str(ROOT / "benchmarks" / "gate_evidence.py"))
+    seeds = list(range(32))
+    ring, apart = page["in_a_ring"](seeds), page["independent"](seeds)
+    assert (len(ring), len(apart)) == (10, 5)
+    assert all(not set(before) & set(after) for before, after in [*ring, *apart])
+    dealt = [seed for run in apart for part in run for seed in part]
+    assert len(set(dealt)) == len(dealt) == 30
