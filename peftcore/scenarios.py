@@ -216,10 +216,11 @@ class Scenario:
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def learning_rate(self, method: Method) -> float:
-        """Return the rate for a method: its own here, else that of its kin, else the recipe's."""
-        for slug in (method.slug, method.rate_of):
-            if slug is not None and slug in self.rates:
-                return self.rates[slug]
+        """Return the rate for a method: its own here, else by that of its kin, else the recipe's."""
+        if method.slug in self.rates:
+            return self.rates[method.slug]
+        if method.rate_of in self.rates:
+            return self.rates[method.rate_of] * method.rate_times
         return self.recipe.learning_rate
 
     def describe(self) -> dict[str, Any]:

@@ -138,6 +138,18 @@ def test_a_rate_is_the_methods_own_or_its_kins_or_the_recipes(
     assert scenario.learning_rate(method) == rate
 
 
+def test_a_method_may_take_a_share_of_its_kins_rate_but_not_of_one_for_all() -> None:
+    method = replace(find_method("lora"), slug="new", rate_of="lora", rate_times=0.25)
+    scenario = scenario_expecting()
+    assert replace(scenario, rates={"lora": 1e-3}).learning_rate(method) == 2.5e-4
+    assert replace(scenario, rates={"lora": 1e-3, "new": 5e-3}).learning_rate(method) == 5e-3
+    assert replace(scenario, rates={}).learning_rate(method) == 2e-5
+    # Rates of both factors: their geometric mean is LoRA's.
+    plus = find_method("loraplus")
+    assert plus.optimiser is not None
+    assert plus.rate_times**2 * plus.optimiser.rate_factors["lora_B"] == 1
+
+
 # Floors
 
 

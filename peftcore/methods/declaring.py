@@ -180,6 +180,7 @@ class Method:
         reference: whether it is a row to be beaten and not a candidate.
         rate_of: the slug of the method whose learning rate it takes in a scenario that declares
             none for it.
+        rate_times: what that rate is multiplied by.
     """
 
     slug: str
@@ -193,6 +194,7 @@ class Method:
     groups: tuple[Group, ...] = ()
     reference: bool = False
     rate_of: str | None = None
+    rate_times: float = 1.0
 
     def __post_init__(self) -> None:
         if (self.adapter is not None) != (self.trains is Trains.ADAPTER):
