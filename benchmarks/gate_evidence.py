@@ -280,7 +280,6 @@ def false_alarms(side: Sequence[Evidence]) -> str:
     verdicts = sum((Counter(one.verdicts) for one in drawn), Counter())
     labels = sum((Counter(one.labels) for one in drawn), Counter())
     interval = binomtest(apart.alarmed, apart.runs).proportion_ci(method="exact")
-    said = ", ".join(f"{verdict} {count}" for verdict, count in verdicts.most_common())
     which = "; ".join(f"{escape(label)} {count}" for label, count in labels.most_common())
     disjoint = (
         f"{len(seeds)} seeds of all {len(METHODS_OF_A_RUN)} rows make {apart.runs} runs of "
@@ -288,15 +287,22 @@ def false_alarms(side: Sequence[Evidence]) -> str:
         f"{apart.runs}** had a REGRESSION (95% interval {interval.low:.1%} to {interval.high:.1%}; "
         "at most 1% is asked for). Each group of seeds against the next, in a ring, makes "
         f"{ring.runs} runs, whose two sides are disjoint and which share a side with their "
-        f"neighbours: **{ring.alarmed} of {ring.runs}** had a REGRESSION."
+        f"neighbours: **{ring.alarmed} of {ring.runs}** had a REGRESSION; their verdicts: "
+        f"{counted(ring.verdicts)}."
     )
     shuffled = (
         f"Dealt {SHUFFLES} times more at random, the same seeds make {runs} runs, which are not "
         f"independent of one another: {alarmed} had a REGRESSION, {alarmed / runs:.1%}"
-        f"{f' ({which})' if which else ''}. Their verdicts: {said}. A FLOOR is no test: one seed "
-        "ended within ten points of chance, which in this scenario some do with the code as it is."
+        f"{f' ({which})' if which else ''}. Their verdicts: {counted(verdicts)}. A FLOOR is no "
+        "test, and fails a run all the same: a seed ended within ten points of chance, which in "
+        "this scenario some do with the code as it is."
     )
     return f"{disjoint}\n\n{shuffled}"
+
+
+def counted(verdicts: Mapping[Verdict, int]) -> str:
+    """Return how often there was each verdict, the most frequent first."""
+    return ", ".join(f"{verdict} {count}" for verdict, count in Counter(verdicts).most_common())
 
 
 # The page

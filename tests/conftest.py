@@ -24,6 +24,15 @@ from peftcore.scenarios import Precision, Recipe, Task
 from peftcore.trials import Engine, Trial, Weights
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Show GPUs to the tests of them alone: ``pytest -m gpu``. Others expect a processor's figures.
+
+    It is done before torch looks, and for the processes that tests start, too.
+    """
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture(autouse=True)
 def _sessions_within_have_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a session that a test starts think it is the outermost, whatever runs the tests."""

@@ -14,7 +14,7 @@ from peftcore.report.metrics import MISSING
 from peftcore.report.style import looks, plain
 from peftcore.report.summary import MethodSummary
 from peftcore.results.records import Record
-from peftcore.statistics.expecting import expected_best
+from peftcore.statistics.expecting import deviation_of_best, expected_best
 from peftcore.statistics.variance import wilson
 from peftcore.trials import Outcome
 
@@ -56,8 +56,16 @@ class Searched:
         Args:
             guessing: what a trial that did not end well counts as.
         """
-        found = [guessing if accuracy is None else accuracy for _, accuracy in self.tried]
+        found = self._counted(guessing)
         return [expected_best(found, trials) for trials in range(1, len(found) + 1)]
+
+    def deviations(self, guessing: float) -> list[float]:
+        """Return the standard deviation of each of those, in points."""
+        found = self._counted(guessing)
+        return [deviation_of_best(found, trials) for trials in range(1, len(found) + 1)]
+
+    def _counted(self, guessing: float) -> list[float]:
+        return [guessing if accuracy is None else accuracy for _, accuracy in self.tried]
 
 
 def gather(
@@ -201,6 +209,15 @@ def draw_compute(searches: Sequence[Searched], guessing: float) -> Plot | None:
             markersize=5,
             label=plain(one.name),
         )
+        deviations = one.deviations(guessing)
+        axes.fill_between(
+            range(1, len(expected) + 1),
+            [mean - spread for mean, spread in zip(expected, deviations, strict=True)],
+            [mean + spread for mean, spread in zip(expected, deviations, strict=True)],
+            color=look.colour,
+            alpha=0.12,
+            linewidth=0,
+        )
     axes.set_xlabel("Full-length trials of the search")
     axes.set_ylabel("Expected best accuracy (%); doesn't start at 0")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -209,9 +226,9 @@ def draw_compute(searches: Sequence[Searched], guessing: float) -> Plot | None:
     return Plot(
         name="expected_best",
         caption="The best accuracy that a search of so many trials is expected to find: the mean "
-        "over all ways to have run only so many of those that were run (Dodge et al., 2019). A "
-        "curve that still rises wants more trials; a trial that did not end well counts as "
-        "guessing.",
+        "over all ways to have run only so many of those that were run (Dodge et al., 2019), in a "
+        "band of one standard deviation over those ways. A curve that still rises wants more "
+        "trials; a trial that did not end well counts as guessing.",
         alt="Expected best accuracy against the number of trials, a line for each method",
         figure=figure,
     )

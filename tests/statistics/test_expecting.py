@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from itertools import combinations
-from statistics import fmean
+from statistics import fmean, pstdev
 
 import pytest
 
-from peftcore.statistics.expecting import expected_best
+from peftcore.statistics.expecting import deviation_of_best, expected_best
 
 ACCURACIES = [0.5, 0.71, 0.8, 0.8, 0.88]
 
@@ -16,6 +16,7 @@ ACCURACIES = [0.5, 0.71, 0.8, 0.8, 0.88]
 def test_it_is_the_mean_over_all_ways_to_have_run_fewer(trials: int) -> None:
     ways = [max(chosen) for chosen in combinations(ACCURACIES, trials)]
     assert expected_best(ACCURACIES, trials) == pytest.approx(fmean(ways))
+    assert deviation_of_best(ACCURACIES, trials) == pytest.approx(pstdev(ways), abs=1e-12)
 
 
 def test_one_trial_is_expected_to_find_the_mean_and_all_the_best() -> None:

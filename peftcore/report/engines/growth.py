@@ -52,11 +52,15 @@ class Cell:
     batch: int
     runs: Mapping[Engine, Mapping[int, Measurement]]
 
+    def paired(self, engine: Engine, cost: Cost) -> list[float]:
+        """Return what it came to with each of the seeds that both engines ran."""
+        seeds = self.runs[Engine.TRAINER].keys() & self.runs[Engine.PEFTCORE].keys()
+        values = [cost(self.runs[engine][seed]) for seed in sorted(seeds)]
+        return [value for value in values if value is not None]
+
     def middle(self, engine: Engine, cost: Cost) -> float | None:
         """Return the median over the seeds that both engines ran."""
-        paired = self.runs[Engine.TRAINER].keys() & self.runs[Engine.PEFTCORE].keys()
-        values = [cost(self.runs[engine][seed]) for seed in paired]
-        known = [value for value in values if value is not None]
+        known = self.paired(engine, cost)
         return median(known) if known else None
 
     def gain(self, cost: Cost) -> Spread:
@@ -278,8 +282,8 @@ def draw_growth(records: Sequence[Record]) -> Plot | None:
     what = listed([sweep.name.lower() for sweep, _ in drawn])
     return Plot(
         name=GROWTH,
-        caption=f"Median step and peak memory by {what}; medians over the pairs. Sizes are on "
-        "logarithmic axes, time and memory are not; shares, a method each, stand side by side.",
+        caption=f"Median step and peak memory by {what}; medians over the pairs, with bars from "
+        "the smallest to the largest. Sizes are on logarithmic axes, time and memory are not; shares, a method each, stand side by side.",
         alt=f"Lines of step time and of peak memory of both engines by {what}",
         figure=figure,
     )
@@ -297,11 +301,17 @@ def _draw_lines(axes: Axes, sweep: Sweep, cells: Sequence[Cell], cost: Cost, tim
         marker = "." if sweep.size is None else look[method.slug].marker
         places = range(len(line)) if sweep.size is None else [sweep.size(cell) for cell in line]
         for engine in (Engine.TRAINER, Engine.PEFTCORE):
-            values = [cell.middle(engine, cost) for cell in line]
-            known = [(x, y * times) for x, y in zip(places, values, strict=True) if y is not None]
-            axes.plot(
+            runs = [[times * value for value in cell.paired(engine, cost)] for cell in line]
+            known = [(x, values) for x, values in zip(places, runs, strict=True) if values]
+            middles = [median(values) for _, values in known]
+            axes.errorbar(
                 [x for x, _ in known],
-                [y for _, y in known],
+                middles,
+                yerr=[
+                    [y - min(values) for y, (_, values) in zip(middles, known, strict=True)],
+                    [max(values) - y for y, (_, values) in zip(middles, known, strict=True)],
+                ],
+                capsize=3,
                 color=COLOURS[engine],
                 linestyle=LINES[engine],
                 marker=marker,

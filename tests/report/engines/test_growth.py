@@ -81,9 +81,15 @@ def test_the_plot_has_a_column_a_sweep_and_a_line_an_engine(records: list[Record
     titles = [axes.get_title(loc="left") for axes in plot.figure.axes]
     assert [title for title in titles if title] == ["Longest text (tokens)", "Trained share"]
     (length, share, *_) = plot.figure.axes
-    assert [list(line.get_xdata()) for line in length.lines] == [[64, 128]] * 2
-    assert length.lines[0].get_ydata() == pytest.approx([15.44, 30.87], abs=0.01)
-    assert len(share.lines) == 2
+    lines = [drawn.lines[0] for drawn in length.containers]
+    assert [list(line.get_xdata()) for line in lines] == [[64, 128]] * 2
+    assert lines[0].get_ydata() == pytest.approx([15.44, 30.87], abs=0.01)
+    assert len(share.containers) == 2
+    # A bar from the smallest run to the largest.
+    (bars,) = length.containers[0].lines[2]
+    for bar, middle in zip(bars.get_segments(), lines[0].get_ydata(), strict=True):
+        assert bar[0][1] <= middle <= bar[1][1]
+        assert bar[0][1] < bar[1][1]
     assert draw_growth([]) is None
 
 
