@@ -219,7 +219,7 @@ class Scenario:
         """Return the rate for a method: its own here, else by that of its kin, else the recipe's."""
         if method.slug in self.rates:
             return self.rates[method.slug]
-        if method.rate_of in self.rates:
+        if method.rate_of is not None and method.rate_of in self.rates:
             return self.rates[method.rate_of] * method.rate_times
         return self.recipe.learning_rate
 
