@@ -216,7 +216,7 @@ class Scenario:
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def learning_rate(self, method: Method) -> float:
-        """Return the rate for a method: its own here, else by that of its kin, else the recipe's."""
+        """Return the rate for a method: its own, else one by that of its kin, else the recipe's."""
         if method.slug in self.rates:
             return self.rates[method.slug]
         if method.rate_of is not None and method.rate_of in self.rates:

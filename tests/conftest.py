@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import gc
 import json
 import os
 from collections.abc import Callable
@@ -106,8 +107,21 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 MakeTrial = Callable[..., Trial]
 
 
+@pytest.fixture(scope="session")
+def libraries_at_rest() -> None:
+    """Take what libraries hold out of the garbage collector's lists.
+
+    A trial looks through them for tensors, and in a process of tests half a million objects are
+    there from importing alone.
+    """
+    import peftcore.training.trial  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
-def make_trial(tiny_bert: Path, tiny_data: Path) -> MakeTrial:
+def make_trial(tiny_bert: Path, tiny_data: Path, libraries_at_rest: None) -> MakeTrial:
     """Return a function that makes a trial of a method on the tiny model and data."""
 
     def make(

@@ -51,10 +51,12 @@ def tensor_bytes() -> int:
     that were not let go. What only torch's own C++ holds is not seen.
     """
     gc.collect()
+    kinds = _kinds_of_tensors()
     storages: dict[int, int] = {}
     for thing in gc.get_objects():
-        # isinstance() would ask lazy objects for their class, and so wake them up.
-        if not issubclass(type(thing), torch.Tensor) or thing.device.type == "meta":
+        # isinstance() would ask lazy objects for their class, and so wake them up; and there are
+        # half a million objects to ask.
+        if type(thing) not in kinds or thing.device.type == "meta":
             continue
         try:
             storage = thing.untyped_storage()
@@ -63,6 +65,18 @@ def tensor_bytes() -> int:
             continue
         storages[storage.data_ptr()] = storage.nbytes()
     return sum(storages.values())
+
+
+def _kinds_of_tensors() -> set[type]:
+    """Return the class of tensors and all that derive from it."""
+    found: set[type] = set()
+    left: list[type] = [torch.Tensor]
+    while left:
+        kind = left.pop()
+        if kind not in found:
+            found.add(kind)
+            left += type.__subclasses__(kind)
+    return found
 
 
 def weights_sha256(weights: Mapping[str, torch.Tensor]) -> str:

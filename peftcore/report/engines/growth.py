@@ -283,7 +283,8 @@ def draw_growth(records: Sequence[Record]) -> Plot | None:
     return Plot(
         name=GROWTH,
         caption=f"Median step and peak memory by {what}; medians over the pairs, with bars from "
-        "the smallest to the largest. Sizes are on logarithmic axes, time and memory are not; shares, a method each, stand side by side.",
+        "the smallest to the largest. Sizes are on logarithmic axes, time and memory are not; "
+        "shares, a method each, stand side by side.",
         alt=f"Lines of step time and of peak memory of both engines by {what}",
         figure=figure,
     )
