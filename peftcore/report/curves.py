@@ -18,18 +18,18 @@ from peftcore.statistics.variance import wilson
 
 def learning_curves(summary: Summary) -> Plot | None:
     """Draw the learning curves; nothing where no trial kept its losses."""
-    with_losses = [method for method in summary.candidates if _losses(method).mean]
-    with_losses += [method for method in summary.references if _losses(method).mean]
+    with_losses = [method for method in summary.candidates if losses_of(method).mean]
+    with_losses += [method for method in summary.references if losses_of(method).mean]
     if not with_losses:
         return None
-    with_accuracy = [method for method in summary.methods if _epochs(summary, method).mean]
+    with_accuracy = [method for method in summary.methods if epochs_of(summary, method).mean]
     columns = 2 if with_accuracy else 1
     figure = new_figure(4.2 + 0.25 * (len(with_losses) // 6))
     figure.set_layout_engine("constrained", wspace=0.05)
     panels = figure.subplots(1, columns, squeeze=False)[0]
     style = looks_of(summary)
     for method in with_losses:
-        curve = _losses(method)
+        curve = losses_of(method)
         steps, losses = list(curve.mean), list(curve.mean.values())
         look = style[method.slug]
         if curve.several:
@@ -86,7 +86,7 @@ def learning_curves(summary: Summary) -> Plot | None:
 def _accuracy_curves(axes: Axes, summary: Summary, methods: Sequence[MethodSummary]) -> None:
     style = looks_of(summary)
     for number, method in enumerate(methods):
-        curve = _epochs(summary, method)
+        curve = epochs_of(summary, method)
         look = style[method.slug]
         centre, low, high = (
             100 * np.array(list(side.values())) for side in (curve.mean, curve.low, curve.high)
@@ -120,7 +120,7 @@ def _accuracy_curves(axes: Axes, summary: Summary, methods: Sequence[MethodSumma
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Curve:
+class Curve:
     """A curve over seeds, each part by step or epoch.
 
     Attributes:
@@ -136,14 +136,14 @@ class _Curve:
     several: bool
 
 
-def _losses(method: MethodSummary) -> _Curve:
-    """Return the smoothed loss at each step that every finished seed has."""
+def losses_of(method: MethodSummary) -> Curve:
+    """Return a method's smoothed loss at each step that every finished seed has."""
     curves = [r.measurement.losses for r in method.finished if r.measurement]
     by_seed = _at_shared(curves)
     return _over_seeds([_smoothed(curve) for curve in by_seed])
 
 
-def _epochs(summary: Summary, method: MethodSummary) -> _Curve:
+def epochs_of(summary: Summary, method: MethodSummary) -> Curve:
     """Return the accuracy after each epoch, as a share; empty with random weights."""
     measured = [r.measurement for r in method.finished if r.measurement and summary.pretrained]
     curve = _over_seeds(_at_shared([measurement.epoch_accuracies for measurement in measured]))
@@ -162,9 +162,9 @@ def _at_shared(curves: Sequence[Sequence[Sequence[float]]]) -> list[dict[float, 
     return [{x: curve[x] for x in shared} for curve in by_seed]
 
 
-def _over_seeds(by_seed: Sequence[dict[float, float]]) -> _Curve:
+def _over_seeds(by_seed: Sequence[dict[float, float]]) -> Curve:
     values = {x: [curve[x] for curve in by_seed] for x in (by_seed[0] if by_seed else ())}
-    return _Curve(
+    return Curve(
         mean={x: float(np.mean(ys)) for x, ys in values.items()},
         low={x: min(ys) for x, ys in values.items()},
         high={x: max(ys) for x, ys in values.items()},

@@ -11,10 +11,14 @@ _SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
+def one_line(text: object) -> str:
+    """Return text on one line, without what is obeyed rather than shown, such as line ends."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+
+
 def escape(text: object) -> str:
     """Return text from a record so that Markdown shows it as it is, on one line of a table."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    line = "".join(_HTML.get(c, c) for c in line)
+    line = "".join(_HTML.get(c, c) for c in one_line(text))
     return _SPECIAL.sub(r"\\\1", line)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from peftcore.report.markdown import escape, signed, table
 from peftcore.report.metrics import (
@@ -141,29 +142,82 @@ def _memory_note(summary: Summary) -> str:
     )
 
 
-def _metric_table(summary: Summary, metrics: Sequence[Metric]) -> str:
-    shown = [m for m in metrics if _shown(summary, m)]
-    best = {metric.key: _best(summary, metric) for metric in shown}
+@dataclass(frozen=True, kw_only=True)
+class MetricCell:
+    """One number of a table of metrics.
+
+    Attributes:
+        text: as it is shown, with its error.
+        mean: over seeds, in the metric's unit; ``None`` where it was not measured.
+        best: whether no candidate is better, or known to be.
+    """
+
+    text: str
+    mean: float | None
+    best: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRow:
+    """One method's row of a table of metrics.
+
+    Attributes:
+        method: whose.
+        seeds: how many of its trials finished, in words.
+        cells: one a metric; none where no trial finished.
+    """
+
+    method: MethodSummary
+    seeds: str
+    cells: tuple[MetricCell, ...]
+
+
+def shown_metrics(summary: Summary, metrics: Sequence[Metric]) -> list[Metric]:
+    """Return those metrics that a table has a column of."""
+    return [metric for metric in metrics if _shown(summary, metric)]
+
+
+def metric_rows(summary: Summary, metrics: Sequence[Metric]) -> list[MetricRow]:
+    """Return the rows of a table of these metrics."""
+    best = {metric.key: _best(summary, metric) for metric in metrics}
     # Over the seeds that all have in common, it need not be the one with the highest number.
     ahead = summary.most_accurate(summary.candidates)
+
+    def cell(method: MethodSummary, metric: Metric) -> MetricCell:
+        mean = method.mean(metric)
+        leads = (
+            metric.show(mean) == best[metric.key]
+            or (metric is ACCURACY and best[metric.key] is not None and method is ahead)
+            or (metric is ACCURACY and _level_with_best(summary, method))
+        )
+        return MetricCell(
+            text=_cell(summary, method, metric), mean=mean, best=leads and not method.reference
+        )
+
+    return [
+        MetricRow(
+            method=method,
+            seeds=_seeds(method),
+            cells=()
+            if method.failure is not None
+            else tuple(cell(method, metric) for metric in metrics),
+        )
+        for method in summary.methods
+    ]
+
+
+def _metric_table(summary: Summary, metrics: Sequence[Metric]) -> str:
+    shown = shown_metrics(summary, metrics)
     rows = []
-    for method in summary.methods:
-        cells = [named(summary, method), _seeds(method)]
-        if method.failure is not None:
+    for row in metric_rows(summary, shown):
+        cells = [named(summary, row.method), row.seeds]
+        if row.method.failure is not None:
             # The reason takes the first column of numbers, and no other cell says anything.
             rows.append(
-                [*cells, escape(method.failure), *[""] * (len(shown) - 1)][: len(shown) + 2]
+                [*cells, escape(row.method.failure), *[""] * (len(shown) - 1)][: len(shown) + 2]
             )
             continue
-        for metric in shown:
-            cell = _cell(summary, method, metric)
-            winner = not method.reference and (
-                metric.show(method.mean(metric)) == best[metric.key]
-                or (metric is ACCURACY and best[metric.key] is not None and method is ahead)
-                or (metric is ACCURACY and _level_with_best(summary, method))
-            )
-            cells.append(f"**{cell}**" if winner else cell)
-        rows.append(cells)
+        rows.append(cells + [f"**{cell.text}**" if cell.best else cell.text for cell in row.cells])
     return table(["Method", "Seeds", *(metric.heading for metric in shown)], rows)
 
 
