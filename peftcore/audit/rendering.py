@@ -10,11 +10,13 @@ from pathlib import Path
 from peftcore.audit.figures import compare_figures
 from peftcore.audit.findings import Ledger, shown
 from peftcore.audit.lines import compare_texts
+from peftcore.audit.pages import compare_pages
 from peftcore.audit.reading import Published, read_bytes, read_text
 from peftcore.errors import PeftcoreError, UsageError
 from peftcore.report.engines.render import write_engine_report
 from peftcore.report.figures import FORMATS
 from peftcore.report.flips import FLIPS_NAME
+from peftcore.report.page.rendering import PAGE_NAME
 from peftcore.report.rates import is_search, write_rates_report
 from peftcore.report.render import FIGURES_NAME, RECORDS_NAME, REPORT_NAME, write_report
 from peftcore.results.records import Record
@@ -57,25 +59,32 @@ def check_rendering(published: Published, ledger: Ledger) -> None:
             ledger.that(False, REPORT_NAME, f"no report can be made of these records: {why}")
             return
         compare_texts(REPORT_NAME, published.text, read_text(again / REPORT_NAME), ledger)
-        _compare_files(published.folder, again, ledger)
+        _compare_files(published, again, ledger)
 
 
-def _compare_files(folder: Path, again: Path, ledger: Ledger) -> None:
+def _compare_files(published: Published, again: Path, ledger: Ledger) -> None:
     """Check all files but the report's text and its records."""
+    folder = published.folder
     for path in sorted(path for path in again.rglob("*") if path.is_file()):
         name = path.relative_to(again).as_posix()
         if name in (REPORT_NAME, RECORDS_NAME):
+            continue
+        # Releases before there were pages wrote none, and named none.
+        unnamed = name == PAGE_NAME and f"]({PAGE_NAME})" not in published.text
+        if unnamed and not (folder / name).exists():
             continue
         if not ledger.that((folder / name).is_file(), name, "this file is missing"):
             continue
         try:
             if path.suffix.removeprefix(".") in FORMATS:
                 compare_figures(name, read_bytes(folder / name), read_bytes(path), ledger)
+            elif name == PAGE_NAME:
+                compare_pages(name, read_text(folder / name), read_text(path), ledger)
             else:
                 compare_texts(name, read_text(folder / name), read_text(path), ledger)
         except UsageError as error:
             ledger.that(False, name, shown(str(error)))
-    others = [folder / FLIPS_NAME]
+    others = [folder / FLIPS_NAME, folder / PAGE_NAME]
     others += [path for ending in FORMATS for path in (folder / FIGURES_NAME).glob(f"*.{ending}")]
     for path in sorted(others):
         name = path.relative_to(folder).as_posix()

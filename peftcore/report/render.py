@@ -1,4 +1,4 @@
-"""A report: a folder with ``report.md``, its figures and the records it was computed from."""
+"""A report: a folder with ``report.md``, a page, figures and the records it was computed from."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from peftcore.report.classes import classes_section
 from peftcore.report.figures import write_figures
 from peftcore.report.flips import FLIPS_NAME, flips_file, flips_section, gather_flips
 from peftcore.report.markdown import escape
+from peftcore.report.page.rendering import PAGE_NAME, compose_page
 from peftcore.report.protocols import (
     TwoProtocols,
     by_protocol,
@@ -38,8 +39,8 @@ def write_report(records: Sequence[Record], folder: Path) -> Path:
 
     Args:
         records: at least one; no more than one a method, seed and protocol.
-        folder: where ``report.md``, ``records.jsonl``, ``flips.csv`` (if methods can be compared
-            with Full) and ``figures/`` go; made if need be.
+        folder: where ``report.md``, ``report.html``, ``records.jsonl``, ``flips.csv`` (if methods
+            can be compared with Full) and ``figures/`` go; made if need be.
 
     Returns:
         The path of ``report.md``.
@@ -57,6 +58,8 @@ def write_report(records: Sequence[Record], folder: Path) -> Path:
         summary, folder / FIGURES_NAME, more=[partial(draw_protocols, one) for one in protocols]
     )
     write_flips(summary, folder / FLIPS_NAME)
+    page = compose_page(summary, gather_flips(summary), warnings(summary))
+    (folder / PAGE_NAME).write_text(page, encoding="utf-8", newline="\n")
     path = folder / REPORT_NAME
     path.write_text(compose(summary, plots, protocols), encoding="utf-8", newline="\n")
     return path
@@ -78,7 +81,7 @@ def compose(summary: Summary, plots: Sequence[Plot], protocols: Sequence[TwoProt
     images = {plot.name: image(plot) for plot in plots}
     blocks: list[str | None] = [
         f"# {escape(summary.title)}",
-        *_warnings(summary),
+        *warnings(summary),
         recommend.answer(summary),
         image(overview),
         "## Key metrics",
@@ -123,7 +126,8 @@ def compose(summary: Summary, plots: Sequence[Plot], protocols: Sequence[TwoProt
         tables.energy_note(summary),
         *_section("## Trials without a result", tables.failed_trials(summary)),
         *_section("## Checks that passed", tables.passed_checks(summary)),
-        f"Every number here is computed from [{RECORDS_NAME}]({RECORDS_NAME}), one line a trial.",
+        f"Every number here is computed from [{RECORDS_NAME}]({RECORDS_NAME}), one line a trial; "
+        f"[{PAGE_NAME}]({PAGE_NAME}) shows them as a page to sort, filter and choose by.",
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -132,7 +136,7 @@ def _section(heading: str, content: str | None) -> list[str]:
     return [heading, content] if content else []
 
 
-def _warnings(summary: Summary) -> list[str]:
+def warnings(summary: Summary) -> list[str]:
     """Return, as block quotes, what must be known before any number is read."""
     texts = [f"**{escape(summary.caveat)}**"] if summary.caveat else []
     return [f"> {text}" for text in [*texts, *setup.notes(summary)]]

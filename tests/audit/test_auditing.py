@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,10 @@ def test_each_tampered_file_of_a_report_is_named(copied):
     (figures / "overview.png").write_bytes((figures / "accuracy_by_memory.png").read_bytes())
     (figures / "agreement.png").unlink()
     (figures / "added.svg").write_text("<svg/>")
+    page = copied / "report.html"
+    text = page.read_text(encoding="utf-8")
+    assert '"text":"459.0' in text
+    page.write_text(text.replace('"text":"459.0', '"text":"459.2', 1), encoding="utf-8")
     flips = copied / "flips.csv"
     flips.write_text(flips.read_text().replace("\nlora,", "\nlora,1", 1))
     status, text = told(copied)
@@ -88,6 +93,7 @@ def test_each_tampered_file_of_a_report_is_named(copied):
     assert "figures/agreement.png: this file is missing" in text
     assert "figures/added.svg: this file does not follow" in text
     assert "flips.csv, line 2" in text
+    assert re.search(r"report.html, line \d+: another number follows; published is 459.2", text)
     # The second way names the number too, by what it is and not only by what it should read.
     assert text.count("459.6") == 2
     assert "the records against themselves" in text.split("all met")[0]
@@ -148,6 +154,19 @@ def test_a_figure_too_large_to_be_one_is_told_and_the_rest_is_checked(copied):
     (sentence,) = [finding.sentence() for finding in audit(copied).findings]
     assert sentence.startswith("figures/overview.png: ")
     assert "larger than" in sentence
+
+
+def test_a_page_that_the_report_names_must_be_there_and_no_other(copied):
+    (copied / "report.html").unlink()
+    (sentence,) = [finding.sentence() for finding in audit(copied).findings]
+    assert sentence == "report.html: this file is missing"
+    # What was published before there were pages names none, and needs none.
+    report = copied / "report.md"
+    text = report.read_text(encoding="utf-8")
+    report.write_text(text.replace("[report.html](report.html)", "nothing"), encoding="utf-8")
+    sentences = [finding.sentence() for finding in audit(copied).findings]
+    assert sentences
+    assert not any(sentence.startswith("report.html") for sentence in sentences)
 
 
 def test_a_folder_that_is_no_report(tmp_path):

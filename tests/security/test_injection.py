@@ -65,14 +65,19 @@ def renamed(record: Record, method: str) -> Record:
     return dataclasses.replace(record, trial={**record.trial, "method": method, "id": method})
 
 
-@pytest.fixture
-def records() -> list[Record]:
+def hostile_records() -> list[Record]:
+    """Return records of one report with the attack wherever there is room for it."""
     found = [attacking(build(method)) for method in STUDY]
     found.append(renamed(attacking(build("lora")), ATTACK))
     found.append(renamed(attacking(build("lora")), "../../../escaped"))
     failed = attacking(build("lora", outcome="failed", error=ATTACK))
     found.append(renamed(failed, "/tmp/absolute"))
     return found
+
+
+@pytest.fixture
+def records() -> list[Record]:
+    return hostile_records()
 
 
 def files(folder: Path) -> set[str]:
@@ -104,7 +109,9 @@ def test_a_report_shows_hostile_text_as_text(records: list[Record], tmp_path: Pa
     # Nothing is written under a name that came from a record.
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
     for name in files(tmp_path / "out"):
-        assert re.fullmatch(r"embedded/([a-z_]+\.(md|jsonl|csv)|figures/[a-z_]+\.(png|svg))", name)
+        assert re.fullmatch(
+            r"embedded/([a-z_]+\.(md|html|jsonl|csv)|figures/[a-z_]+\.(png|svg))", name
+        )
 
 
 def test_a_figure_shows_hostile_text_as_text(records: list[Record], tmp_path: Path) -> None:

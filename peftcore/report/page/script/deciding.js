@@ -1,0 +1,115 @@
+// Which method fits a case, by the records: first what is possible, then what is known of the loss
+// of accuracy, then the least of what is asked for. Nothing here touches the page.
+
+const GOALS = [
+  { key: "balance", name: "time × memory", of: ["train_seconds", data.memory] },
+  { key: "time", name: "train time", of: ["train_seconds"] },
+  { key: "memory", name: "peak memory", of: [data.memory] },
+  { key: "room", name: "room for the adapters", of: [] },
+  { key: "energy", name: "energy of training", of: ["train_gpu_energy", "train_processor_energy"] },
+  { key: "loss", name: "loss of accuracy", of: [] },
+];
+
+const SHARES_BACKBONE = new Set(["adapter and head", "biases and head", "head"]);
+
+/** Return the MB that so many trained models take, and how that is computed; null if unknown. */
+function roomFor(method, count) {
+  const file = mean(method, "adapter_file_bytes");
+  if (file === null || method.trains === null) return null;
+  const each = `${value(method, "adapter_file_bytes").text} MB`;
+  if (!SHARES_BACKBONE.has(method.trains)) {
+    return { mb: count * file, sum: `${count} × ${each} (each is a whole model)` };
+  }
+  const full = methods.get(data.full);
+  const whole = full ? mean(full, "adapter_file_bytes") : null;
+  if (whole === null) return null;
+  return {
+    mb: whole + count * file,
+    sum: `the backbone once, no more than ${full.name}'s file of ${value(full, "adapter_file_bytes").text} MB, + ${count} × ${each}`,
+  };
+}
+
+function megabytes(mb) {
+  return mb >= 1000 ? `${written(mb / 1000, 2)} GB` : `${written(mb, 1)} MB`;
+}
+
+/** Return what is known of a method's loss against a rival: within, beyond or open, and why. */
+function lossOf(method, rival, most) {
+  if (rival === null) return { known: "open", why: "no accuracy is known" };
+  if (method === rival) return { known: "within", points: 0, why: "it is what the others are held against" };
+  const paired = method.against[rival.slug];
+  if (!paired) return { known: "open", why: `it can't be compared with ${rival.name}: they share no seed` };
+  const told = { points: -paired.points, figures: paired.figures };
+  const says = `${method.name} less ${rival.name}: ${paired.figures}`;
+  if (paired.single) {
+    return { ...told, known: "open", why: `${says}; one seed says nothing about other seeds` };
+  }
+  if (paired.ends === null) return { ...told, known: "open", why: `${says}; no interval is known` };
+  const [low, high] = paired.ends;
+  const limit = `${written(most, 2).replace(/\.?0+$/, "")} points`;
+  if (low >= -most) return { ...told, known: "within", why: `${says}; the interval excludes a loss of more than ${limit}` };
+  if (high < -most) return { ...told, known: "beyond", why: `${says}; the interval is wholly beyond a loss of ${limit}` };
+  return { ...told, known: "open", why: `${says}; the interval holds both more and less than a loss of ${limit}` };
+}
+
+/** Return the cost that a goal minimises; null where it was not measured. */
+function costOf(method, goal, asked, loss) {
+  if (goal.key === "room") return roomFor(method, asked.adapters)?.mb ?? null;
+  if (goal.key === "loss") return loss.points ?? null;
+  const known = goal.of.map((key) => mean(method, key)).filter((number) => number !== null);
+  if (goal.key === "energy") return known.length ? known.reduce((a, b) => a + b) : null;
+  return known.length === goal.of.length ? known.reduce((a, b) => a * b) : null;
+}
+
+/** Return the cost of a goal in words. */
+function costWords(method, goal, asked) {
+  if (goal.key === "room") return megabytes(roomFor(method, asked.adapters).mb);
+  return goal.of
+    .filter((key) => value(method, key) !== null)
+    .map((key) => `${value(method, key).text} ${metrics.get(key).unit}`)
+    .join(" and ");
+}
+
+/** Return why a method is out whatever its accuracy; null where it is possible. */
+function impossible(method, asked) {
+  if (method.failure) return { key: "failure", why: method.failure };
+  if (method.idle) return { key: "idle", why: "always answering the most frequent label is as accurate" };
+  if (method.under && !asked.under) return { key: "under", why: "the bag of words is more accurate" };
+  if (asked.memory !== null) {
+    if (method.memory === null) return { key: "unknown", why: "its memory was not measured" };
+    if (method.memory.mean > asked.memory) {
+      return { key: "memory", why: `it took ${method.memory.text} of memory in training` };
+    }
+  }
+  if (asked.room !== null) {
+    const room = roomFor(method, asked.adapters);
+    if (room === null) return { key: "unknown", why: "how much room it takes is not known" };
+    if (room.mb > 1000 * asked.room) return { key: "room", why: `it takes ${megabytes(room.mb)} to keep: ${room.sum}` };
+  }
+  return null;
+}
+
+/** Return what the records say to what is asked: how each method fares, and which one to take. */
+function decide(asked) {
+  const goal = GOALS.find((one) => one.key === asked.goal);
+  const best = asked.under ? data.best.all : data.best.qualified;
+  const rival = methods.get(asked.against === "full" ? data.full : best) ?? null;
+  const fared = data.methods
+    .filter((method) => !method.reference)
+    .map((method) => {
+      const out = impossible(method, asked);
+      const loss = out ? null : lossOf(method, rival, asked.loss);
+      return { method, out, loss, cost: out ? null : costOf(method, goal, asked, loss) };
+    });
+  const able = fared.filter((one) => one.out === null);
+  const within = able.filter((one) => one.loss.known === "within");
+  const open = able.filter((one) => one.loss.known === "open");
+  // Where no accuracy is known at all, not even that a larger loss is not shown counts for anything.
+  const enough = asked.evidence === "open" && rival !== null ? [...within, ...open] : within;
+  const known = enough.filter((one) => one.cost !== null).toSorted((a, b) => a.cost - b.cost);
+  return {
+    asked, goal, rival, fared, able, enough,
+    open: open.filter((one) => !enough.includes(one)),
+    pick: known[0] ?? null,
+  };
+}
