@@ -49,7 +49,7 @@ def test_another_style_script_or_policy_is_told_as_one(page, old, new):
     [
         ("<p>", "<p><script>alert(1)</script>", "other words follow"),
         ("</main>", "</main>\n<iframe></iframe>", "this line does not follow from the records"),
-        ('"points":', '"points":1', "another number follows"),
+        ('"points":-', '"points":-1', "another number follows"),
         ("<tr>", "<tr> ", "other words follow"),
     ],
 )

@@ -33,6 +33,9 @@ from peftcore.report.wording import compared, figures
 MOST_POINTS = 80
 """A curve has no more points than this, evenly taken: a screen shows no more."""
 
+MOST_FLIPS = 500
+"""Of one method and kind, the page lists no more examples than this; the file of flips has all."""
+
 _DIGITS = 10
 _BY_KEY = {metric.key: metric for metric in METRICS}
 
@@ -229,9 +232,10 @@ def _flips(one: MethodFlips) -> dict[str, Any]:
         "seeds": flips.seeds,
         "most": flips.most,
         "classes": _classes(one),
+        "counts": {"lost": len(lost), "gained": len(gained)},
         "columns": ["example", "row", "label", "full right", "method right"],
-        "lost": [_flip(n, rows, labels, ours, theirs) for n in lost.tolist()],
-        "gained": [_flip(n, rows, labels, ours, theirs) for n in gained.tolist()],
+        "lost": [_flip(n, rows, labels, ours, theirs) for n in lost[:MOST_FLIPS].tolist()],
+        "gained": [_flip(n, rows, labels, ours, theirs) for n in gained[:MOST_FLIPS].tolist()],
     }
 
 

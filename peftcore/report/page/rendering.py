@@ -42,6 +42,9 @@ SCRIPTS = (
 )
 """In the order in which they are joined: each uses only what stands before it."""
 
+STYLES = ("page.css", "chooser.css", "tables.css", "charts.css", "narrow.css", "print.css")
+"""In the order in which they are joined: a later one counts for more."""
+
 
 def compose_page(summary: Summary, flips: Sequence[MethodFlips], warnings: Sequence[str]) -> str:
     """Return the page.
@@ -52,7 +55,7 @@ def compose_page(summary: Summary, flips: Sequence[MethodFlips], warnings: Seque
         warnings: what must be known before any number is read, as Markdown.
     """
     metrics = tables.shown_metrics(summary, METRICS)
-    script, style = _script(), _file("page.css")
+    script, style = joined("script", SCRIPTS), joined("style", STYLES)
     return _template().render(
         title=one_line(summary.title),
         policy=Markup(_policy(script, style)),
@@ -133,8 +136,9 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _script() -> str:
-    return "\n".join(_file(f"script/{name}") for name in SCRIPTS)
+def joined(folder: str, names: Sequence[str]) -> str:
+    """Return several files of the page as one text."""
+    return "\n".join(_file(f"{folder}/{name}") for name in names)
 
 
 @cache

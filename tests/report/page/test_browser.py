@@ -337,7 +337,7 @@ def test_dark_and_light_follow_the_system_until_somebody_says_otherwise(open_pag
     for selector in ("#table thead th", ".notes", "footer", "nav a"):
         assert contrast(page, selector) > 4.5
     button = page.get_by_role("button", name="Theme")
-    assert button.inner_text() == "Theme: as the system"
+    assert button.inner_text() == "Theme: auto"
     button.press("Enter")
     assert button.inner_text() == "Theme: light"
     light = background(page)

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from peftcore.report.page.gathering import MOST_POINTS, embedded, gather_page
+from peftcore.report.page.gathering import MOST_FLIPS, MOST_POINTS, embedded, gather_page
 from peftcore.report.page.prose import to_html
-from peftcore.report.page.rendering import SCRIPTS, _file
+from peftcore.report.page.rendering import SCRIPTS, STYLES, joined
 from peftcore.report.render import write_report
 from peftcore.report.summary import summarise
 from tests.report.conftest import build
@@ -142,7 +142,7 @@ def test_the_policy_names_the_page_s_own_style_and_script_and_nothing_else(both)
 
 
 def test_the_script_never_reads_text_as_html():
-    script = "".join(_file(f"script/{name}") for name in SCRIPTS)
+    script = joined("script", SCRIPTS)
     assert not re.search(
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b|Function\(|"
         r"setAttribute\(\"on|createContextualFragment|setHTML",
@@ -151,9 +151,10 @@ def test_the_script_never_reads_text_as_html():
     assert "</script" not in script.lower()
 
 
-def test_every_script_is_joined():
-    folder = resources.files("peftcore.report.page").joinpath("script")
-    assert sorted(SCRIPTS) == sorted(entry.name for entry in folder.iterdir())
+@pytest.mark.parametrize(("name", "files"), [("script", SCRIPTS), ("style", STYLES)])
+def test_every_file_is_joined(name, files):
+    folder = resources.files("peftcore.report.page").joinpath(name)
+    assert sorted(files) == sorted(entry.name for entry in folder.iterdir())
 
 
 def test_data_can_not_end_its_tag():
@@ -183,6 +184,23 @@ def test_a_long_curve_is_thinned_from_its_end():
     assert len(curve["x"]) <= MOST_POINTS
     # The middle of the last window of fifty.
     assert curve["x"][-1] == 975.5
+
+
+def test_a_long_list_of_flips_is_cut_and_counted():
+    labels = tuple(n % 2 for n in range(1400))
+    wrong = tuple(1 - label for label in labels)
+    data = data_of(
+        page_of(
+            [
+                build("full", predictions=labels, labels=labels),
+                build("lora", predictions=wrong, labels=labels),
+            ]
+        )
+    )
+    (flips,) = data["flips"]
+    assert (len(flips["lost"]), len(flips["gained"])) == (MOST_FLIPS, 0)
+    assert flips["counts"] == {"lost": 1400, "gained": 0}
+    assert flips["lost"][1][2:] == [1, 1, 0]
 
 
 def test_a_page_without_accuracies_shows_costs_alone():

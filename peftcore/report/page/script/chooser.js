@@ -17,17 +17,31 @@ function readAsked() {
     const empty = text === "" && !input.validity.badInput;
     const fine = empty
       ? none !== undefined
-      : text !== "" && Number.isFinite(found) && found >= least && (!whole || Number.isInteger(found));
+      : text !== "" &&
+        Number.isFinite(found) &&
+        found >= least &&
+        (!whole || Number.isInteger(found));
     input.setAttribute("aria-invalid", String(!fine));
     if (!fine) wrong.push(words);
     return empty ? none : found;
   };
   const wrong = [];
   const asked = {
-    memory: number("memory", "The memory limit must be a number of GB, 0 or more, or empty.", { least: 0, none: null }),
-    adapters: number("adapters", "The number of adapters must be a whole number, 1 or more.", { least: 1, whole: true }),
-    room: number("room", "The room must be a number of GB, 0 or more, or empty.", { least: 0, none: null }),
-    loss: number("loss", "The accuracy to lose must be a number of points, 0 or more.", { least: 0 }),
+    memory: number("memory", "The memory limit must be a number of GB, 0 or more, or empty.", {
+      least: 0,
+      none: null,
+    }),
+    adapters: number("adapters", "The number of adapters must be a whole number, 1 or more.", {
+      least: 1,
+      whole: true,
+    }),
+    room: number("room", "The room must be a number of GB, 0 or more, or empty.", {
+      least: 0,
+      none: null,
+    }),
+    loss: number("loss", "The accuracy to lose must be a number of points, 0 or more.", {
+      least: 0,
+    }),
     against: field("against").value,
     evidence: field("evidence").value,
     goal: field("goal").value,
@@ -36,7 +50,6 @@ function readAsked() {
   return { asked, wrong };
 }
 
-const plainNumber = (number) => String(Number(number.toPrecision(6)));
 const names = (found) => listed(found.map((one) => one.method.name));
 
 /** Return the sentences that say why a method is the answer. */
@@ -44,26 +57,43 @@ function reasons({ asked, goal, rival, pick, enough, open }) {
   const { method } = pick;
   const found = [];
   if (pick.loss.figures) found.push(`Accuracy: ${pick.loss.why}.`);
-  else if (rival) found.push(`Accuracy: ${method.name} is the one that the others are held against, at ${percent(method)}.`);
+  else if (rival)
+    found.push(
+      `Accuracy: ${method.name} is the one that the others are held against, at ${percent(method)}.`,
+    );
   if (asked.memory !== null) {
-    found.push(`Memory: it took ${method.memory.text} in training (${inSentence(method.memory.label)}), of ${plainNumber(asked.memory)} GB.`);
+    found.push(
+      `Memory: it took ${method.memory.text} in training (${inSentence(method.memory.label)}), of ${plainNumber(asked.memory)} GB.`,
+    );
   }
   const room = roomFor(method, asked.adapters);
   const full = methods.get(data.full);
   if (room !== null && (asked.adapters > 1 || asked.room !== null || goal.key === "room")) {
     const beside = full && full !== method ? roomFor(full, asked.adapters) : null;
-    found.push(`To keep ${asked.adapters === 1 ? "one" : asked.adapters}: ${room.sum} = ${megabytes(room.mb)}` +
-      (beside ? `, where ${full.name} takes ${asked.adapters} × ${value(full, "adapter_file_bytes").text} MB = ${megabytes(beside.mb)}.` : "."));
+    found.push(
+      `To keep ${asked.adapters === 1 ? "one" : asked.adapters}: ${room.sum} = ${megabytes(room.mb)}` +
+        (beside
+          ? `, where ${full.name} takes ${asked.adapters} × ${withUnit(full, "adapter_file_bytes")} = ${megabytes(beside.mb)}.`
+          : "."),
+    );
   }
   const rest = enough.filter((one) => one !== pick && one.cost !== null);
-  const kept = asked.evidence === "shown" ? "shown to keep within the loss" : "not shown to lose more";
+  const kept =
+    asked.evidence === "shown" ? "shown to keep within the loss" : "not shown to lose more";
   if (goal.key !== "loss" && rest.length > 0) {
-    found.push(`Of the ${rest.length + 1} methods that are ${kept}, it is the one with the least ${goal.name}: ${costWords(method, goal, asked)}.`);
+    found.push(
+      `Of the ${rest.length + 1} methods that are ${kept}, it is the one with the least ${goal.name}: ${costWords(method, goal, asked)}.`,
+    );
   } else if (rest.length === 0) found.push(`No other method within the limits is ${kept}.`);
-  const cheaper = open.filter((one) => one.cost !== null && one.cost < pick.cost && one.loss.figures);
+  const cheaper = open.filter(
+    (one) => one.cost !== null && one.cost < pick.cost && one.loss.figures,
+  );
   if (goal.key !== "loss" && cheaper.length > 0) {
-    found.push(`Less ${goal.name}, but a larger loss is not excluded: ` +
-      cheaper.map((one) => `${one.method.name} (${one.loss.figures})`).join("; ") + ".");
+    found.push(
+      `Less ${goal.name}, but a larger loss is not excluded: ` +
+        cheaper.map((one) => `${one.method.name} (${one.loss.figures})`).join("; ") +
+        ".",
+    );
   }
   return found;
 }
@@ -74,41 +104,67 @@ function doubts({ asked, goal, pick, fared }) {
   if (pick === null) return found;
   const timed = goal.of.includes("train_seconds");
   if (timed && fared.some((one) => value(one.method, "train_seconds")?.shared)) {
-    found.push("Times (◊) were taken while other trials ran on the machine, so which is really faster these records can't tell.");
+    found.push(
+      "Times (◊) were taken while other trials ran on the machine, so which is really faster these records can't tell.",
+    );
   }
   if (asked.adapters > 1) {
-    const swap = data.metrics.find((metric) => metric.key.startsWith("swap") && value(pick.method, metric.key));
-    found.push(swap
-      ? `${swap.heading}: ${value(pick.method, swap.key).text}.`
-      : "How long it takes to swap adapters, and several at once in memory, was not measured.");
+    const swap = data.metrics.find(
+      (metric) => metric.key.startsWith("swap") && value(pick.method, metric.key),
+    );
+    found.push(
+      swap
+        ? `${swap.heading}: ${value(pick.method, swap.key).text}.`
+        : "How long it takes to swap adapters, and several at once in memory, was not measured.",
+    );
   }
   if (asked.memory !== null && !data.onGpu) {
-    found.push("No trial ran on a GPU: memory is that of the process, its libraries included, and what a GPU would need these records can't tell.");
+    found.push(
+      "No trial ran on a GPU: memory is that of the process, its libraries included, and what a GPU would need these records can't tell.",
+    );
   }
-  if (asked.memory !== null) found.push("Memory holds for this backbone, batch size and length of texts, as in the setup.");
+  if (asked.memory !== null)
+    found.push("Memory holds for this backbone, batch size and length of texts, as in the setup.");
   return found;
 }
 
 /** Return what to say where no method is shown to fit. */
 function noAnswer({ asked, goal, rival, fared, able, enough, open }) {
   if (enough.length > 0) {
-    return ["The records can't tell.", [`${names(enough)} ${enough.length > 1 ? "fit" : "fits"}, but the ${goal.name} was not measured.`]];
+    return [
+      "The records can't tell.",
+      [
+        `${names(enough)} ${enough.length > 1 ? "fit" : "fits"}, but the ${goal.name} was not measured.`,
+      ],
+    ];
   }
   if (open.length > 0 && rival === null) {
     const least = open.filter((one) => one.cost !== null).toSorted((a, b) => a.cost - b.cost)[0];
-    return ["The records can't tell: no accuracy is known.", [
-      `Within the limits: ${names(open)}.`,
-      ...(least ? [`The one with the least ${goal.name} is ${least.method.name}: ${costWords(least.method, goal, asked)}.`] : []),
-    ]];
+    return [
+      "The records can't tell: no accuracy is known.",
+      [
+        `Within the limits: ${names(open)}.`,
+        ...(least
+          ? [
+              `The one with the least ${goal.name} is ${least.method.name}: ${costWords(least.method, goal, asked)}.`,
+            ]
+          : []),
+      ],
+    ];
   }
   if (open.length > 0) {
-    const likely = open.toSorted((a, b) => (a.loss.points ?? Infinity) - (b.loss.points ?? Infinity));
+    const likely = open.toSorted(
+      (a, b) => (a.loss.points ?? Infinity) - (b.loss.points ?? Infinity),
+    );
     const why = likely.slice(0, MOST_REASONS).map((one) => `${one.loss.why}.`);
     if (open.length > MOST_REASONS) why.push("The others are listed below.");
     const more = data.severalSeeds
       ? "More seeds or more test examples make intervals narrower; a larger loss that you can take, too."
       : "Run more seeds to know.";
-    return [`The records can't tell: ${names(open)} may fit, but that none loses more is not shown.`, [...why, more]];
+    return [
+      `The records can't tell: ${names(open)} may fit, but that none loses more is not shown.`,
+      [...why, more],
+    ];
   }
   const found = [];
   const nearest = able.toSorted((a, b) => a.loss.points - b.loss.points).slice(0, MOST_REASONS);
@@ -118,21 +174,34 @@ function noAnswer({ asked, goal, rival, fared, able, enough, open }) {
   const memory = because("memory");
   if (memory.length > 0) {
     const one = least(memory, (each) => each.method.memory.mean);
-    found.push(`Over the memory limit of ${plainNumber(asked.memory)} GB: ${names(memory)}. The least of them is ${one.method.name}'s: ${one.method.memory.text}.`);
+    found.push(
+      `Over the memory limit of ${plainNumber(asked.memory)} GB: ${names(memory)}. The least of them is ${one.method.name}'s: ${one.method.memory.text}.`,
+    );
   }
   const room = because("room");
   if (room.length > 0) {
     const one = least(room, (each) => roomFor(each.method, asked.adapters).mb);
-    found.push(`Over the room of ${plainNumber(asked.room)} GB: ${names(room)}. The least of them is ${one.method.name}'s: ${roomFor(one.method, asked.adapters).sum} = ${megabytes(roomFor(one.method, asked.adapters).mb)}.`);
+    found.push(
+      `Over the room of ${plainNumber(asked.room)} GB: ${names(room)}. The least of them is ${one.method.name}'s: ${roomFor(one.method, asked.adapters).sum} = ${megabytes(roomFor(one.method, asked.adapters).mb)}.`,
+    );
   }
   const under = because("under");
   if (under.length > 0) {
-    found.push(`Less accurate than the bag of words (${percent(methods.get(data.bagOfWords))}), which needs no backbone: ${names(under)}.`);
+    found.push(
+      `Less accurate than the bag of words (${percent(methods.get(data.bagOfWords))}), which needs no backbone: ${names(under)}. Tick the box above to choose among them all the same.`,
+    );
   }
-  for (const [key, words] of [["idle", "No better than always answering the most frequent label"], ["failure", "No trial finished"], ["unknown", "Not measured"]]) {
+  for (const [key, words] of [
+    ["idle", "No better than always answering the most frequent label"],
+    ["failure", "No trial finished"],
+    ["unknown", "Not measured"],
+  ]) {
     if (because(key).length > 0) found.push(`${words}: ${names(because(key))}.`);
   }
-  const what = rival && able.length > 0 ? "Nothing that was measured here keeps within that loss." : "Nothing that was measured here fits.";
+  const what =
+    rival && able.length > 0
+      ? "Nothing that was measured here keeps within that loss."
+      : "Nothing that was measured here fits.";
   return [what, found];
 }
 
@@ -146,19 +215,44 @@ function headlineOf({ pick, open, goal }) {
 
 function fillFared({ fared, goal, asked }) {
   const rows = fared.map(({ method, out, loss, cost }) =>
-    make("tr", {},
+    make(
+      "tr",
+      {},
       make("th", { scope: "row" }, method.name),
-      make("td", {}, out ? "out" : { within: "keeps within", beyond: "loses more", open: "can't be told" }[loss.known]),
+      make(
+        "td",
+        {},
+        out
+          ? "out"
+          : { within: "keeps within", beyond: "loses more", open: "can't be told" }[loss.known],
+      ),
       make("td", {}, out ? out.why : loss.why),
-      make("td", { class: "number" }, cost === null || goal.key === "loss" ? "—" : costWords(method, goal, asked))),
+      make(
+        "td",
+        { class: "number" },
+        cost === null || goal.key === "loss" ? "—" : costWords(method, goal, asked),
+      ),
+    ),
   );
   const heads = ["Method", "Verdict", "Why", goal.key === "loss" ? "" : goal.name];
-  document.querySelector("#fared div").replaceChildren(
-    make("div", { class: "wide", tabindex: "0", role: "group", "aria-label": "How each method fared" },
-      make("table", {},
-        make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))),
-        make("tbody", {}, ...rows))),
-  );
+  document
+    .querySelector("#fared div")
+    .replaceChildren(
+      make(
+        "div",
+        { class: "wide", tabindex: "0", role: "group", "aria-label": "How each method fared" },
+        make(
+          "table",
+          {},
+          make(
+            "thead",
+            {},
+            make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head))),
+          ),
+          make("tbody", {}, ...rows),
+        ),
+      ),
+    );
 }
 
 function answer() {
@@ -182,12 +276,20 @@ function answer() {
 }
 
 const bestName = methods.get(data.best.qualified ?? data.best.all)?.name;
-field("against").append(make("option", { value: "best" }, bestName ? `the most accurate, ${bestName}` : "the most accurate"));
+field("against").append(
+  make(
+    "option",
+    { value: "best" },
+    bestName ? `the most accurate, ${bestName}` : "the most accurate",
+  ),
+);
 if (data.full && data.full !== (data.best.qualified ?? data.best.all)) {
   field("against").append(make("option", { value: "full" }, methods.get(data.full).name));
 }
 for (const goal of GOALS) {
-  const measuredByAny = goal.of.length === 0 || data.methods.some((method) => goal.of.some((key) => mean(method, key) !== null));
+  const measuredByAny =
+    goal.of.length === 0 ||
+    data.methods.some((method) => goal.of.some((key) => mean(method, key) !== null));
   if (measuredByAny) field("goal").append(make("option", { value: goal.key }, goal.name));
 }
 document.getElementById("under-choice").hidden = !data.methods.some((method) => method.under);

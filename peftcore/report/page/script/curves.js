@@ -15,16 +15,26 @@ function drawCurves(figure) {
       curves.map((curve) => methods.get(curve.slug).name),
     )}`,
     x: accuracy ? { low: 0.8, high: last + 0.2, whole: true } : { low: 0, high: last },
-    y: accuracy ? { low: Math.max(low - air, 0), high: Math.min(high + air, 100) } : { low: 0, high: 1.05 * Math.max(...all("mean")) },
+    y: accuracy
+      ? { low: Math.max(low - air, 0), high: Math.min(high + air, 100) }
+      : { low: 0, high: 1.05 * Math.max(...all("mean")) },
     xLabel: accuracy ? "epoch" : "step",
   });
   const points = [];
   for (const curve of curves) {
     const method = methods.get(curve.slug);
-    const path = (name) => curve.x.map((x, n) => `${canvas.x(x).toFixed(1)},${canvas.y(curve[name][n]).toFixed(1)}`);
+    const path = (name) =>
+      curve.x.map((x, n) => `${canvas.x(x).toFixed(1)},${canvas.y(curve[name][n]).toFixed(1)}`);
     const band = [...path("low"), ...path("high").reverse()].join(" ");
-    const line = draw("g", { class: "series" },
-      draw("polygon", { points: band, ...(method.reference ? { class: "band plain" } : { class: "band", fill: method.look.colour }) }),
+    const line = draw(
+      "g",
+      { class: "series" },
+      draw("polygon", {
+        points: band,
+        ...(method.reference
+          ? { class: "band plain" }
+          : { class: "band", fill: method.look.colour }),
+      }),
       draw("polyline", { points: path("mean").join(" "), fill: "none", ...lineLook(method) }),
       draw("polyline", { class: "reach", points: path("mean").join(" "), fill: "none" }),
     );
@@ -34,7 +44,10 @@ function drawCurves(figure) {
     const every = accuracy ? 1 : Math.max(Math.floor(curve.x.length / 5), 1);
     for (let n = curve.x.length - 1; n >= 0; n -= every) {
       const sign = marker(method, 4.5);
-      sign.setAttribute("transform", `translate(${canvas.x(curve.x[n])},${canvas.y(curve.mean[n])})`);
+      sign.setAttribute(
+        "transform",
+        `translate(${canvas.x(curve.x[n])},${canvas.y(curve.mean[n])})`,
+      );
       const digits = accuracy ? 2 : 4;
       const range = `${written(curve.low[n], digits)} to ${written(curve.high[n], digits)}`;
       const unit = accuracy ? "%" : " nats";
@@ -52,4 +65,5 @@ function drawCurves(figure) {
   walkable(ordered);
 }
 
-for (const figure of document.querySelectorAll("#curves figure")) keepDrawn(() => drawCurves(figure));
+for (const figure of document.querySelectorAll("#curves figure"))
+  keepDrawn(() => drawCurves(figure));

@@ -16,7 +16,7 @@ const SHARES_BACKBONE = new Set(["adapter and head", "biases and head", "head"])
 function roomFor(method, count) {
   const file = mean(method, "adapter_file_bytes");
   if (file === null || method.trains === null) return null;
-  const each = `${value(method, "adapter_file_bytes").text} MB`;
+  const each = withUnit(method, "adapter_file_bytes");
   if (!SHARES_BACKBONE.has(method.trains)) {
     return { mb: count * file, sum: `${count} × ${each} (each is a whole model)` };
   }
@@ -25,7 +25,7 @@ function roomFor(method, count) {
   if (whole === null) return null;
   return {
     mb: whole + count * file,
-    sum: `the backbone once, no more than ${full.name}'s file of ${value(full, "adapter_file_bytes").text} MB, + ${count} × ${each}`,
+    sum: `the backbone once, no more than ${full.name}'s file of ${withUnit(full, "adapter_file_bytes")}, + ${count} × ${each}`,
   };
 }
 
@@ -36,9 +36,11 @@ function megabytes(mb) {
 /** Return what is known of a method's loss against a rival: within, beyond or open, and why. */
 function lossOf(method, rival, most) {
   if (rival === null) return { known: "open", why: "no accuracy is known" };
-  if (method === rival) return { known: "within", points: 0, why: "it is what the others are held against" };
+  if (method === rival)
+    return { known: "within", points: 0, why: "it is what the others are held against" };
   const paired = method.against[rival.slug];
-  if (!paired) return { known: "open", why: `it can't be compared with ${rival.name}: they share no seed` };
+  if (!paired)
+    return { known: "open", why: `it can't be compared with ${rival.name}: they share no seed` };
   const told = { points: -paired.points, figures: paired.figures };
   const says = `${method.name} less ${rival.name}: ${paired.figures}`;
   if (paired.single) {
@@ -46,10 +48,24 @@ function lossOf(method, rival, most) {
   }
   if (paired.ends === null) return { ...told, known: "open", why: `${says}; no interval is known` };
   const [low, high] = paired.ends;
-  const limit = `${written(most, 2).replace(/\.?0+$/, "")} points`;
-  if (low >= -most) return { ...told, known: "within", why: `${says}; the interval excludes a loss of more than ${limit}` };
-  if (high < -most) return { ...told, known: "beyond", why: `${says}; the interval is wholly beyond a loss of ${limit}` };
-  return { ...told, known: "open", why: `${says}; the interval holds both more and less than a loss of ${limit}` };
+  const limit = `${plainNumber(most)} ${most === 1 ? "point" : "points"}`;
+  if (low >= -most)
+    return {
+      ...told,
+      known: "within",
+      why: `${says}; the interval excludes a loss of more than ${limit}`,
+    };
+  if (high < -most)
+    return {
+      ...told,
+      known: "beyond",
+      why: `${says}; the interval is wholly beyond a loss of ${limit}`,
+    };
+  return {
+    ...told,
+    known: "open",
+    why: `${says}; the interval holds both more and less than a loss of ${limit}`,
+  };
 }
 
 /** Return the cost that a goal minimises; null where it was not measured. */
@@ -66,15 +82,17 @@ function costWords(method, goal, asked) {
   if (goal.key === "room") return megabytes(roomFor(method, asked.adapters).mb);
   return goal.of
     .filter((key) => value(method, key) !== null)
-    .map((key) => `${value(method, key).text} ${metrics.get(key).unit}`)
+    .map((key) => withUnit(method, key))
     .join(" and ");
 }
 
 /** Return why a method is out whatever its accuracy; null where it is possible. */
 function impossible(method, asked) {
   if (method.failure) return { key: "failure", why: method.failure };
-  if (method.idle) return { key: "idle", why: "always answering the most frequent label is as accurate" };
-  if (method.under && !asked.under) return { key: "under", why: "the bag of words is more accurate" };
+  if (method.idle)
+    return { key: "idle", why: "always answering the most frequent label is as accurate" };
+  if (method.under && !asked.under)
+    return { key: "under", why: "the bag of words is more accurate" };
   if (asked.memory !== null) {
     if (method.memory === null) return { key: "unknown", why: "its memory was not measured" };
     if (method.memory.mean > asked.memory) {
@@ -84,7 +102,8 @@ function impossible(method, asked) {
   if (asked.room !== null) {
     const room = roomFor(method, asked.adapters);
     if (room === null) return { key: "unknown", why: "how much room it takes is not known" };
-    if (room.mb > 1000 * asked.room) return { key: "room", why: `it takes ${megabytes(room.mb)} to keep: ${room.sum}` };
+    if (room.mb > 1000 * asked.room)
+      return { key: "room", why: `it takes ${megabytes(room.mb)} to keep: ${room.sum}` };
   }
   return null;
 }
@@ -108,7 +127,12 @@ function decide(asked) {
   const enough = asked.evidence === "open" && rival !== null ? [...within, ...open] : within;
   const known = enough.filter((one) => one.cost !== null).toSorted((a, b) => a.cost - b.cost);
   return {
-    asked, goal, rival, fared, able, enough,
+    asked,
+    goal,
+    rival,
+    fared,
+    able,
+    enough,
     open: open.filter((one) => !enough.includes(one)),
     pick: known[0] ?? null,
   };

@@ -39,14 +39,23 @@ function written(number, digits) {
 
 /** Return names as a list in a sentence. */
 function listed(names) {
-  return names.length < 2
-    ? names.join("")
-    : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }
 
 /** Return a label as it stands within a sentence. */
 function inSentence(label) {
   return /^[A-Z][a-z]/.test(label) ? label[0].toLowerCase() + label.slice(1) : label;
+}
+
+/** Return a number without zeros that say nothing. */
+function plainNumber(number) {
+  return String(Number(number.toPrecision(6)));
+}
+
+/** Return a method's number as it is shown, with its unit before a mark. */
+function withUnit(method, key) {
+  const [, number, mark] = /^(.*?)( ◊)?$/.exec(value(method, key).text);
+  return `${number} ${metrics.get(key).unit}${mark ?? ""}`;
 }
 
 /** Return a method's accuracy without its interval. */

@@ -4,8 +4,15 @@ const FONT = 12;
 
 // matplotlib's markers, as corners on a circle: how many, and where the first one points.
 const CORNERS = {
-  "s": [4, 45], "^": [3, -90], "D": [4, 0], "v": [3, 90], "<": [3, 180], ">": [3, 0],
-  "p": [5, -90], "h": [6, -90], "8": [8, 22.5],
+  s: [4, 45],
+  "^": [3, -90],
+  D: [4, 0],
+  v: [3, 90],
+  "<": [3, 180],
+  ">": [3, 0],
+  p: [5, -90],
+  h: [6, -90],
+  8: [8, 22.5],
 };
 
 function corners(count, first, radius, inner = 1) {
@@ -24,8 +31,18 @@ function cross(radius, turned) {
   const t = radius / 3;
   const r = radius;
   const points = [
-    [-t, -r], [t, -r], [t, -t], [r, -t], [r, t], [t, t],
-    [t, r], [-t, r], [-t, t], [-r, t], [-r, -t], [-t, -t],
+    [-t, -r],
+    [t, -r],
+    [t, -t],
+    [r, -t],
+    [r, t],
+    [t, t],
+    [t, r],
+    [-t, r],
+    [-t, t],
+    [-r, t],
+    [-r, -t],
+    [-t, -t],
   ];
   const angle = turned ? Math.PI / 4 : 0;
   return points
@@ -40,14 +57,13 @@ function cross(radius, turned) {
 /** Return a method's marker around the origin; those of reference rows are hollow. */
 function marker(method, radius = 5.5) {
   const { marker: shape, colour } = method.look;
-  const look = method.reference
-    ? { class: "marker hollow" }
-    : { class: "marker", fill: colour };
+  const look = method.reference ? { class: "marker hollow" } : { class: "marker", fill: colour };
   if (shape === "o") return draw("circle", { r: radius, ...look });
   if (shape === "P" || shape === "X") {
     return draw("polygon", { points: cross(radius * 1.15, shape === "X"), ...look });
   }
-  if (shape === "*") return draw("polygon", { points: corners(5, -90, radius * 1.4, 0.45), ...look });
+  if (shape === "*")
+    return draw("polygon", { points: corners(5, -90, radius * 1.4, 0.45), ...look });
   const [count, first] = CORNERS[shape] ?? CORNERS.s;
   return draw("polygon", { points: corners(count, first, radius * 1.2), ...look });
 }
@@ -65,7 +81,11 @@ function ticks(low, high, count, whole) {
 
 /** Return a number with k, M or B for thousands, millions and thousand millions. */
 function short(number) {
-  for (const [size, letter] of [[1e9, " B"], [1e6, " M"], [1e3, " k"]]) {
+  for (const [size, letter] of [
+    [1e9, " B"],
+    [1e6, " M"],
+    [1e3, " k"],
+  ]) {
     if (number >= size) return `${Number((number / size).toPrecision(3))}${letter}`;
   }
   return String(Number(number.toPrecision(3)));
@@ -96,14 +116,24 @@ function chart(place, { height, label, x, y, xLabel, yLabel = null }) {
   const width = Math.max(place.clientWidth, 260);
   const edges = { left: 46, right: 12, top: yLabel ? 24 : 10, bottom: 40 };
   const svg = draw("svg", {
-    width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": label,
+    width,
+    height,
+    viewBox: `0 0 ${width} ${height}`,
+    role: "group",
+    "aria-label": label,
   });
   const across = axis({ ...x, from: edges.left, to: width - edges.right, count: width / 90 });
   const up = axis({ ...y, from: height - edges.bottom, to: edges.top, count: height / 60 });
   const frame = draw("g", { class: "frame", "aria-hidden": "true" });
   for (const [pixels, text] of up.marks) {
     frame.append(
-      draw("line", { class: "grid", x1: edges.left, x2: width - edges.right, y1: pixels, y2: pixels }),
+      draw("line", {
+        class: "grid",
+        x1: edges.left,
+        x2: width - edges.right,
+        y1: pixels,
+        y2: pixels,
+      }),
       draw("text", { x: edges.left - 8, y: pixels + FONT / 3, "text-anchor": "end" }, text),
     );
   }
@@ -114,8 +144,18 @@ function chart(place, { height, label, x, y, xLabel, yLabel = null }) {
       draw("text", { x: pixels, y: bottom + 18, "text-anchor": "middle" }, text),
     );
   }
-  frame.append(draw("line", { class: "axis", x1: edges.left, x2: width - edges.right, y1: bottom, y2: bottom }));
-  frame.append(draw("text", { x: width - edges.right, y: height - 4, "text-anchor": "end" }, xLabel));
+  frame.append(
+    draw("line", {
+      class: "axis",
+      x1: edges.left,
+      x2: width - edges.right,
+      y1: bottom,
+      y2: bottom,
+    }),
+  );
+  frame.append(
+    draw("text", { x: width - edges.right, y: height - 4, "text-anchor": "end" }, xLabel),
+  );
   if (yLabel) frame.append(draw("text", { x: 4, y: FONT }, yLabel));
   svg.append(frame);
   place.replaceChildren(svg);
@@ -134,7 +174,12 @@ function fillLegends() {
     for (const method of shown) {
       const sign = draw(
         "svg",
-        { width: curves ? 30 : 16, height: 16, viewBox: curves ? "-15 -8 30 16" : "-8 -8 16 16", "aria-hidden": "true" },
+        {
+          width: curves ? 30 : 16,
+          height: 16,
+          viewBox: curves ? "-15 -8 30 16" : "-8 -8 16 16",
+          "aria-hidden": "true",
+        },
         curves ? draw("line", { x1: -15, x2: 15, y1: 0, y2: 0, ...lineLook(method) }) : null,
         marker(method),
       );

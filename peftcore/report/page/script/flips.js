@@ -7,22 +7,34 @@ function fillFlips(everything) {
   const found = data.flips.find((one) => one.slug === document.getElementById("flip-method").value);
   const examples = found[document.getElementById("flip-kind").value];
   const shown = everything ? examples : examples.slice(0, FLIPS_AT_FIRST);
-  const heads = ["Place in the test sample", "Row in the test file", "Label",
-    `Full right, of ${found.seeds}`, `It right, of ${found.seeds}`];
-  const number = (content) => make("td", { class: "number" }, content === null ? "—" : String(content));
-  document.getElementById("flip-table").replaceChildren(
-    make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col", class: "number" }, head)))),
-    make("tbody", {}, ...shown.map(([example, row, label, full, own]) =>
-      make("tr", {}, number(example), number(row), number(found.classes[label] ?? label), number(full), number(own)))),
-  );
+  const heads = [
+    "Place in the test sample",
+    "Row in the test file",
+    "Label",
+    `Full right, of ${found.seeds}`,
+    `It right, of ${found.seeds}`,
+  ];
+  const head = heads.map((text) => make("th", { scope: "col", class: "number" }, text));
+  const body = shown.map(([example, row, label, full, own]) => {
+    const cells = [example, row ?? "—", found.classes[label] ?? label, full, own];
+    return make("tr", {}, ...cells.map((cell) => make("td", { class: "number" }, String(cell))));
+  });
+  document
+    .getElementById("flip-table")
+    .replaceChildren(make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body));
+  const count = found.counts[document.getElementById("flip-kind").value];
+  const elsewhere = everything && shown.length < count ? "; flips.csv has the others" : "";
   document.getElementById("flip-count").textContent =
-    shown.length === examples.length ? `${examples.length} examples` : `${shown.length} of ${examples.length} examples`;
+    shown.length === count
+      ? `${count} examples`
+      : `${shown.length} of ${count} examples${elsewhere}`;
   document.getElementById("flip-more").hidden = shown.length === examples.length;
 }
 
 if (document.getElementById("flipped")) {
   const select = document.getElementById("flip-method");
-  for (const one of data.flips) select.append(make("option", { value: one.slug }, methods.get(one.slug).name));
+  for (const one of data.flips)
+    select.append(make("option", { value: one.slug }, methods.get(one.slug).name));
   select.addEventListener("change", () => fillFlips(false));
   document.getElementById("flip-kind").addEventListener("change", () => fillFlips(false));
   document.getElementById("flip-more").addEventListener("click", () => fillFlips(true));

@@ -53,19 +53,38 @@ function pointLines(method, key, best, onFront) {
 function nameThem(canvas, placed, covered) {
   const taken = [...covered, ...placed.map(({ x, y }) => [x - 8, y - 8, x + 8, y + 8])];
   const free = (box) =>
-    box[0] > canvas.edges.left && box[2] < canvas.width - canvas.edges.right + 4 && box[1] > 0 &&
+    box[0] > canvas.edges.left &&
+    box[2] < canvas.width - canvas.edges.right + 4 &&
+    box[1] > 0 &&
     taken.every((o) => box[2] < o[0] || o[2] < box[0] || box[3] < o[1] || o[3] < box[1]);
   for (const { x, y, method, onFront } of placed.toSorted((a, b) => b.onFront - a.onFront)) {
     const width = method.name.length * 6.4;
-    const places = [[10, 4, "start"], [-10, 4, "end"], [0, -12, "middle"], [0, 20, "middle"],
-      [9, -9, "start"], [9, 17, "start"], [-9, -9, "end"], [-9, 17, "end"]];
+    const places = [
+      [10, 4, "start"],
+      [-10, 4, "end"],
+      [0, -12, "middle"],
+      [0, 20, "middle"],
+      [9, -9, "start"],
+      [9, 17, "start"],
+      [-9, -9, "end"],
+      [-9, 17, "end"],
+    ];
     for (const [right, down, anchor] of places) {
       const left = x + right - { start: 0, middle: width / 2, end: width }[anchor];
       const box = [left, y + down - 11, left + width, y + down + 2];
       if (!free(box)) continue;
       taken.push(box);
-      const text = draw("text", { class: onFront ? "name best" : "name", x: x + right, y: y + down,
-        "text-anchor": anchor, "aria-hidden": "true" }, method.name);
+      const text = draw(
+        "text",
+        {
+          class: onFront ? "name best" : "name",
+          x: x + right,
+          y: y + down,
+          "text-anchor": anchor,
+          "aria-hidden": "true",
+        },
+        method.name,
+      );
       text.dataset.method = method.slug;
       canvas.svg.append(text);
       break;
@@ -80,15 +99,26 @@ function drawFloor(canvas, placed) {
   const y = canvas.y(mean(bagOfWords, "accuracy"));
   const text = `${bagOfWords.name}, ${percent(bagOfWords)}`;
   const width = text.length * 6.4;
-  const boxes = [[left + 4, y - 16, left + 4 + width, y - 2],
-    [canvas.width - right - width, y - 16, canvas.width - right, y - 2]];
+  const boxes = [
+    [left + 4, y - 16, left + 4 + width, y - 2],
+    [canvas.width - right - width, y - 16, canvas.width - right, y - 2],
+  ];
   const hidden = (box) =>
-    placed.filter((p) => p.x > box[0] - 10 && p.x < box[2] + 10 && Math.abs(p.y - y + 8) < 20).length;
+    placed.filter((p) => p.x > box[0] - 10 && p.x < box[2] + 10 && Math.abs(p.y - y + 8) < 20)
+      .length;
   const side = hidden(boxes[0]) <= hidden(boxes[1]) ? 0 : 1;
   canvas.svg.append(
     draw("line", { class: "floor", x1: left, x2: canvas.width - right, y1: y, y2: y }),
-    draw("text", { class: "floor-name", x: side ? boxes[1][2] : boxes[0][0], y: y - 5,
-      "text-anchor": side ? "end" : "start" }, text),
+    draw(
+      "text",
+      {
+        class: "floor-name",
+        x: side ? boxes[1][2] : boxes[0][0],
+        y: y - 5,
+        "text-anchor": side ? "end" : "start",
+      },
+      text,
+    ),
   );
   return [boxes[side]];
 }
@@ -98,10 +128,24 @@ function errorBars(canvas, method, key) {
   const [left, right] = ends(method, key).map((end) => canvas.x(end));
   const [low, high] = ends(method, "accuracy").map((end) => canvas.y(end));
   const bar = (x1, y1, x2, y2) =>
-    draw("line", { x1, y1, x2, y2, ...(method.reference ? { class: "error plain" } : { class: "error", stroke: method.look.colour }) });
+    draw("line", {
+      x1,
+      y1,
+      x2,
+      y2,
+      ...(method.reference
+        ? { class: "error plain" }
+        : { class: "error", stroke: method.look.colour }),
+    });
   const bars = [];
-  if (low !== high) bars.push(bar(x, low, x, high), bar(x - 3, low, x + 3, low), bar(x - 3, high, x + 3, high));
-  if (left !== right) bars.push(bar(left, y, right, y), bar(left, y - 3, left, y + 3), bar(right, y - 3, right, y + 3));
+  if (low !== high)
+    bars.push(bar(x, low, x, high), bar(x - 3, low, x + 3, low), bar(x - 3, high, x + 3, high));
+  if (left !== right)
+    bars.push(
+      bar(left, y, right, y),
+      bar(left, y - 3, left, y + 3),
+      bar(right, y - 3, right, y + 3),
+    );
   return bars;
 }
 
@@ -110,7 +154,8 @@ function drawFront(figure) {
   const metric = metrics.get(key);
   const shown = measured.filter((method) => mean(method, key) !== null && isDrawn(method));
   const limits = shown.flatMap((method) => ends(method, "accuracy"));
-  if (bagOfWords && mean(bagOfWords, "accuracy") !== null) limits.push(mean(bagOfWords, "accuracy"));
+  if (bagOfWords && mean(bagOfWords, "accuracy") !== null)
+    limits.push(mean(bagOfWords, "accuracy"));
   const [low, high] = [Math.min(...limits), Math.max(...limits)];
   const air = Math.max(0.06 * (high - low), 0.5);
   const xs = shown.flatMap((method) => ends(method, key));
@@ -128,7 +173,10 @@ function drawFront(figure) {
     yLabel: "accuracy (%)",
     xLabel: logarithmic ? `${metric.heading}, logarithmic` : metric.heading,
   });
-  const places = leading.map((method) => [canvas.x(mean(method, key)), canvas.y(mean(method, "accuracy"))]);
+  const places = leading.map((method) => [
+    canvas.x(mean(method, key)),
+    canvas.y(mean(method, "accuracy")),
+  ]);
   const steps = places.map(([x, y], n) => (n === 0 ? `M${x},${y}` : `H${x}V${y}`)).join("");
   if (steps) canvas.svg.append(draw("path", { class: "front", d: steps, "aria-hidden": "true" }));
   const ordered = shown.toSorted((a, b) => mean(a, key) - mean(b, key));
@@ -139,8 +187,15 @@ function drawFront(figure) {
     const onFront = leading.includes(method);
     const sign = marker(method);
     sign.setAttribute("transform", `translate(${x},${y})`);
-    points.push(point(method.slug, pointLines(method, key, best, onFront),
-      draw("circle", { class: "reach", cx: x, cy: y, r: 12 }), ...errorBars(canvas, method, key), sign));
+    points.push(
+      point(
+        method.slug,
+        pointLines(method, key, best, onFront),
+        draw("circle", { class: "reach", cx: x, cy: y, r: 12 }),
+        ...errorBars(canvas, method, key),
+        sign,
+      ),
+    );
     placed.push({ x, y, method, onFront });
   }
   const covered = drawFloor(canvas, placed);
@@ -164,4 +219,5 @@ if (farBelow.length > 0) {
     });
   }
 }
-for (const figure of document.querySelectorAll("#fronts figure")) keepDrawn(() => drawFront(figure));
+for (const figure of document.querySelectorAll("#fronts figure"))
+  keepDrawn(() => drawFront(figure));

@@ -26,7 +26,9 @@ function hideDetails() {
 /** Return a group that shows these lines, and says them to who can't see. */
 function point(slug, lines, ...children) {
   const group = draw(
-    "g", { class: "point", role: "img", tabindex: "-1", "aria-label": lines.join(". ") }, ...children,
+    "g",
+    { class: "point", role: "img", tabindex: "-1", "aria-label": lines.join(". ") },
+    ...children,
   );
   lightsUp(group, slug);
   group.addEventListener("pointerenter", () => showDetails(group, lines));
@@ -43,8 +45,12 @@ function walkable(points) {
   for (const [n, element] of points.entries()) {
     element.addEventListener("keydown", (event) => {
       const to = {
-        ArrowRight: n + 1, ArrowDown: n + 1, ArrowLeft: n - 1, ArrowUp: n - 1,
-        Home: 0, End: points.length - 1,
+        ArrowRight: n + 1,
+        ArrowDown: n + 1,
+        ArrowLeft: n - 1,
+        ArrowUp: n - 1,
+        Home: 0,
+        End: points.length - 1,
       }[event.key];
       if (event.key === "Enter" || event.key === " ") keep(element.dataset.method);
       else if (to === undefined || !points[to]) return;
@@ -65,7 +71,8 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener(
   "scroll",
   () => {
-    if (shown !== null && shown.element.contains(document.activeElement)) showDetails(shown.element, shown.lines);
+    if (shown !== null && shown.element.contains(document.activeElement))
+      showDetails(shown.element, shown.lines);
     else hideDetails();
   },
   { passive: true },

@@ -1,21 +1,21 @@
 // Dark or light: as the system says, until somebody says otherwise.
 
-const THEMES = ["system", "light", "dark"];
+const THEMES = ["auto", "light", "dark"];
 const THEME_KEY = "peftcore-theme";
 
 function themeKept() {
   // A browser may keep nothing for a page from a file.
   try {
     const kept = localStorage.getItem(THEME_KEY);
-    return THEMES.includes(kept) ? kept : "system";
+    return THEMES.includes(kept) ? kept : "auto";
   } catch {
-    return "system";
+    return "auto";
   }
 }
 
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  document.querySelector("#theme span").textContent = theme === "system" ? "as the system" : theme;
+  document.querySelector("#theme span").textContent = theme;
   try {
     localStorage.setItem(THEME_KEY, theme);
   } catch {
