@@ -98,7 +98,7 @@ def key_metrics_notes(summary: Summary) -> list[str]:
     if len(summary.seeds) > 1:
         notes.append("± is the standard deviation over the seeds that finished.")
     bold = "The best method of each column is bold"
-    if any(_level_with_best(summary, method) for method in summary.candidates):
+    if any(level_with_best(summary, method) for method in summary.candidates):
         bold += ", of accuracy with those that can't be told apart from it"
     notes.append(f"{bold}; reference rows don't compete.")
     if any(summary.under_bag_of_words(method) for method in summary.candidates):
@@ -188,7 +188,7 @@ def metric_rows(summary: Summary, metrics: Sequence[Metric]) -> list[MetricRow]:
         leads = (
             metric.show(mean) == best[metric.key]
             or (metric is ACCURACY and best[metric.key] is not None and method is ahead)
-            or (metric is ACCURACY and _level_with_best(summary, method))
+            or (metric is ACCURACY and level_with_best(summary, method))
         )
         return MetricCell(
             text=_cell(summary, method, metric), mean=mean, best=leads and not method.reference
@@ -244,7 +244,7 @@ def _best(summary: Summary, metric: Metric) -> str | None:
     return metric.show(max(known) if metric.better == "higher" else min(known))
 
 
-def _level_with_best(summary: Summary, method: MethodSummary) -> bool:
+def level_with_best(summary: Summary, method: MethodSummary) -> bool:
     """Return whether a method's accuracy can't be told apart from the most accurate candidate's."""
     best = summary.most_accurate(summary.candidates)
     paired = None if best is None or best is method else summary.paired(method, best)

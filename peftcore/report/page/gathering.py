@@ -117,6 +117,7 @@ def gather_page(summary: Summary, flips: Sequence[MethodFlips]) -> dict[str, Any
         "best": {name: one and one_line(one.slug) for name, one in best.items()},
         "full": full and one_line(full.slug),
         "bagOfWords": bag_of_words and one_line(bag_of_words.slug),
+        "caveat": summary.caveat is not None,
         "severalSeeds": len(summary.seeds) > 1,
         "onGpu": summary.memory.key.startswith("gpu"),
         "memory": summary.memory.key,

@@ -64,7 +64,6 @@ def compose_page(summary: Summary, flips: Sequence[MethodFlips], warnings: Seque
         data=Markup(embedded(gather_page(summary, flips))),
         warnings=paragraphs(warnings),
         answer=to_html(recommend.answer(summary)),
-        caveat=summary.caveat is not None,
         columns=[(metric, group_of(metric)) for metric in metrics],
         groups=_groups(metrics),
         rows=[_row(summary, row) for row in tables.metric_rows(summary, metrics)],
@@ -111,13 +110,12 @@ def _groups(metrics: Sequence[Metric]) -> list[tuple[str, str]]:
 def _row(summary: Summary, row: tables.MetricRow) -> dict[str, Any]:
     method = row.method
     best = summary.most_accurate(summary.candidates)
-    paired = None if best is None or best is method else summary.paired(method, best)
     return {
         "slug": one_line(method.slug),
         "name": inline(tables.named(summary, method)),
         "plain": one_line(method.name),
         "reference": method.reference,
-        "level": method is best or (paired is not None and paired.standing.name == "OPEN"),
+        "level": method is best or tables.level_with_best(summary, method),
         "seeds": row.seeds,
         "finished": len(method.finished),
         "failure": method.failure and one_line(method.failure),

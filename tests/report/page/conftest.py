@@ -45,6 +45,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "seeds": [*spread(), failed],
         "one-seed": [build(method) for method in STUDY],
         "random": [build(method, weights="random") for method in STUDY],
+        "corpus": [build(slug, scenario="embedded", seed=s) for slug in STUDY for s in (1, 2)],
         "processor": [build(method, gpu=False, seed=s) for method in STUDY for s in (1, 2)],
     }
     found = {}

@@ -237,7 +237,7 @@ def test_the_chooser_answers_with_the_reason(open_page: Open) -> None:
     # Any loss: the least of what is asked for. IA3 is under the bag of words.
     text = ask(page, loss=50, goal="memory")
     assert text.startswith("Use QLoRA.")
-    assert "it is the one with the least peak memory: 1.356 GB" in text
+    assert "it is the one with the least peak memory, by the means: 1.356 GB" in text
     assert "Accuracy: QLoRA less Full: −" in text
     assert "Of the 3 methods" in text
     text = ask(page, goal="time")
@@ -248,8 +248,8 @@ def test_the_chooser_answers_with_the_reason(open_page: Open) -> None:
     # Fifty adapters: the backbone once and fifty files, computed before the reader's eyes.
     text = ask(page, goal="room", adapters=50)
     assert text.startswith("Use QLoRA.")
-    assert "Full's file of 498.61 MB, + 50 × 4.14 MB = 705.7 MB" in text
-    assert "where Full takes 50 × 498.61 MB = 24.93 GB" in text
+    assert "Full's file of 498.61 MB, + 50 × 4.14 MB ≈ 705.7 MB" in text
+    assert "where Full takes 50 × 498.61 MB ≈ 24.93 GB" in text
     assert "How long it takes to swap adapters, and several at once in memory, was not" in text
     # A limit: by the driver's count, which is more than what tensors took.
     text = ask(page, goal="loss", memory=2.5, adapters=1)
@@ -257,7 +257,7 @@ def test_the_chooser_answers_with_the_reason(open_page: Open) -> None:
     assert "it took 2.082 GB in training (GPU memory by the driver), of 2.5 GB" in text
     # No loss at all: only the most accurate itself is sure of that.
     text = ask(page, loss=0, memory="", goal="balance")
-    assert text.startswith("Use Full, to be sure.")
+    assert text.startswith("Use Full, to be sure of the loss.")
     assert "No other method within the limits is shown to keep within the loss." in text
     assert "Less time × memory, but a larger loss is not excluded: LoRA (−" in text
     # Unless it is enough that a loss is not shown: then what can't be told apart will do.
@@ -306,6 +306,8 @@ def test_the_chooser_knows_what_records_can_not_tell(open_page: Open) -> None:
     text = ask(open_page("processor"), memory=8, loss=50)
     assert text.startswith("Use ")
     assert "what a GPU would need these records can't tell" in text
+    text = ask(open_page("corpus"), loss=50)
+    assert text.startswith("On this corpus the rules pick ")
     text = ask(open_page("random"), memory=8)
     assert text.startswith("The records can't tell")
     assert "no accuracy is known" in text

@@ -71,9 +71,9 @@ function reasons({ asked, goal, rival, pick, enough, open }) {
   if (room !== null && (asked.adapters > 1 || asked.room !== null || goal.key === "room")) {
     const beside = full && full !== method ? roomFor(full, asked.adapters) : null;
     found.push(
-      `To keep ${asked.adapters === 1 ? "one" : asked.adapters}: ${room.sum} = ${megabytes(room.mb)}` +
+      `To keep ${asked.adapters === 1 ? "one" : asked.adapters}: ${room.sum} ≈ ${megabytes(room.mb)}` +
         (beside
-          ? `, where ${full.name} takes ${asked.adapters} × ${withUnit(full, "adapter_file_bytes")} = ${megabytes(beside.mb)}.`
+          ? `, where ${full.name} takes ${asked.adapters} × ${withUnit(full, "adapter_file_bytes")} ≈ ${megabytes(beside.mb)}.`
           : "."),
     );
   }
@@ -82,7 +82,7 @@ function reasons({ asked, goal, rival, pick, enough, open }) {
     asked.evidence === "shown" ? "shown to keep within the loss" : "not shown to lose more";
   if (goal.key !== "loss" && rest.length > 0) {
     found.push(
-      `Of the ${rest.length + 1} methods that are ${kept}, it is the one with the least ${goal.name}: ${costWords(method, goal, asked)}.`,
+      `Of the ${rest.length + 1} methods that are ${kept}, it is the one with the least ${goal.name}, by the means: ${costWords(method, goal, asked)}.`,
     );
   } else if (rest.length === 0) found.push(`No other method within the limits is ${kept}.`);
   const cheaper = open.filter(
@@ -182,7 +182,7 @@ function noAnswer({ asked, goal, rival, fared, able, enough, open }) {
   if (room.length > 0) {
     const one = least(room, (each) => roomFor(each.method, asked.adapters).mb);
     found.push(
-      `Over the room of ${plainNumber(asked.room)} GB: ${names(room)}. The least of them is ${one.method.name}'s: ${roomFor(one.method, asked.adapters).sum} = ${megabytes(roomFor(one.method, asked.adapters).mb)}.`,
+      `Over the room of ${plainNumber(asked.room)} GB: ${names(room)}. The least of them is ${one.method.name}'s: ${roomFor(one.method, asked.adapters).sum} ≈ ${megabytes(roomFor(one.method, asked.adapters).mb)}.`,
     );
   }
   const under = because("under");
@@ -207,10 +207,10 @@ function noAnswer({ asked, goal, rival, fared, able, enough, open }) {
 
 /** Return the answer in a few words: how sure it is, and whether something lighter may do. */
 function headlineOf({ pick, open, goal }) {
-  const { name } = pick.method;
-  if (pick.loss.known === "open") return `Use ${name}, as far as these records tell.`;
+  const lead = `${data.caveat ? "On this corpus the rules pick" : "Use"} ${pick.method.name}`;
+  if (pick.loss.known === "open") return `${lead}, as far as these records tell.`;
   const lighter = open.some((one) => one.cost !== null && one.cost < pick.cost && one.loss.figures);
-  return lighter && goal.key !== "loss" ? `Use ${name}, to be sure.` : `Use ${name}.`;
+  return lighter && goal.key !== "loss" ? `${lead}, to be sure of the loss.` : `${lead}.`;
 }
 
 function fillFared({ fared, goal, asked }) {
