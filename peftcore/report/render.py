@@ -58,7 +58,12 @@ def write_report(records: Sequence[Record], folder: Path) -> Path:
         summary, folder / FIGURES_NAME, more=[partial(draw_protocols, one) for one in protocols]
     )
     write_flips(summary, folder / FLIPS_NAME)
-    page = compose_page(summary, gather_flips(summary), warnings(summary))
+    page = compose_page(
+        summary,
+        gather_flips(summary),
+        warnings=warnings(summary),
+        sections=[classes_section(summary), protocols_section(protocols, {})],
+    )
     (folder / PAGE_NAME).write_text(page, encoding="utf-8", newline="\n")
     path = folder / REPORT_NAME
     path.write_text(compose(summary, plots, protocols), encoding="utf-8", newline="\n")

@@ -46,13 +46,21 @@ STYLES = ("page.css", "chooser.css", "tables.css", "charts.css", "narrow.css", "
 """In the order in which they are joined: a later one counts for more."""
 
 
-def compose_page(summary: Summary, flips: Sequence[MethodFlips], warnings: Sequence[str]) -> str:
+def compose_page(
+    summary: Summary,
+    flips: Sequence[MethodFlips],
+    *,
+    warnings: Sequence[str] = (),
+    sections: Sequence[Sequence[str]] = (),
+) -> str:
     """Return the page.
 
     Args:
         summary: of what is reported.
         flips: of each method that can be compared with Full.
         warnings: what must be known before any number is read, as Markdown.
+        sections: of the report, which the page shows as they are, each as blocks of Markdown of
+            which the first is its heading; an empty one is left out.
     """
     metrics = tables.shown_metrics(summary, METRICS)
     script, style = joined("script", SCRIPTS), joined("style", STYLES)
@@ -87,6 +95,9 @@ def compose_page(summary: Summary, flips: Sequence[MethodFlips], warnings: Seque
         ),
         excluded=to_html(" ".join(recommend.excluded(summary))),
         learned=bool(any(r.measurement and r.measurement.losses for r in summary.records)),
+        sections=[
+            (blocks[0].removeprefix("## "), paragraphs(blocks[1:])) for blocks in sections if blocks
+        ],
         flips=paragraphs(flips_section(summary, flips)[1:]),
         setup=to_html(setup.setup_table(summary)),
         methods=to_html(setup.methods_table(summary)),

@@ -33,7 +33,7 @@ def spread() -> Iterator[Record]:
 
 def page_of(records: list[Record]) -> str:
     summary = summarise(records)
-    return compose_page(summary, gather_flips(summary), warnings(summary))
+    return compose_page(summary, gather_flips(summary), warnings=warnings(summary))
 
 
 @pytest.fixture(scope="session")

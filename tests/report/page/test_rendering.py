@@ -19,6 +19,7 @@ from peftcore.report.render import write_report
 from peftcore.report.summary import summarise
 from tests.report.conftest import build
 from tests.report.page.conftest import page_of, spread
+from tests.report.test_protocols import both as records_by_protocol
 
 
 class Tables(HTMLParser):
@@ -100,9 +101,18 @@ def test_the_page_has_the_tables_of_the_report_word_for_word(both):
     page, report = both
     found = Tables(page).found
     told = markdown_tables(report)
-    for heading in ("Letters", "Told apart?", "More than seeds", "Setup", "Hyperparameters"):
+    for heading in ("Letters", "Told apart?", "More than seeds", "Setup", "Macro-F1 (%)"):
         (table,) = [one for one in told if heading in one[0] and "Above Bag" not in str(one[0])]
         assert [table[0], *table[2:]] in found, heading
+
+
+def test_both_protocols_are_on_the_page_where_the_report_has_both(tmp_path):
+    measured = {"full": (0.9, 0.92), "lora": (0.85, 0.91)}
+    report = write_report(records_by_protocol(measured), tmp_path).read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    (gained,) = [one for one in markdown_tables(report) if "Gained (points)" in one[0]]
+    assert [gained[0], *gained[2:]] in Tables(page).found
+    assert "<img" not in page
 
 
 def test_what_is_drawn_is_what_is_told(both):
