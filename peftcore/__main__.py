@@ -175,12 +175,16 @@ def run(
 def import_records(file: Path, store: Path) -> None:
     """Put exported records (records.jsonl) back into a store."""
     from peftcore.results.records import read_records
-    from peftcore.results.store import Store
+    from peftcore.results.selecting import of_serving
+    from peftcore.results.store import Store, serving_store
 
     # Read to the end before the store is touched: a broken file must not leave half of itself.
     records = list(read_records(file))
     if not records:
         raise UsageError(f"{file} holds no record")
+    # What is measured beside the comparison would pass for its newest setting.
+    if all(map(of_serving, records)):
+        store = serving_store(store)
     with Store(store) as opened:
         for record in records:
             opened.commit(record)
@@ -205,24 +209,28 @@ def report(store: Path, scenario: str | None, out: Path) -> None:
     under it. Where it tried several learning rates a method, the report is of that search, in a
     folder of its own; searches by the protocol "tuned" are in "search" in the scenario's folder.
     Comparisons of the engines are reported in the folder "engine": the parts that ran last, of the
-    scenario that ran last.
+    scenario that ran last; serving in "serving" in the scenario's folder.
     """
     from peftcore.report.engines.render import write_engine_report
     from peftcore.report.rates import SEARCH_NAME, is_search, write_rates_report
     from peftcore.report.render import write_report
+    from peftcore.report.serving.render import SERVING_NAME, write_serving_report
     from peftcore.results.selecting import (
         newest_parts,
+        newest_serving,
         newest_settings,
         of_a_search,
+        of_serving,
         other_protocols,
     )
 
     records = _stored(store, scenario)
-    own = [record for record in records if record.trial.get("part") is None]
+    served = newest_serving(records)
+    own = [r for r in records if r.trial.get("part") is None and not of_serving(r)]
     groups = newest_settings(record for record in own if not of_a_search(record))
     searches = newest_settings(record for record in own if of_a_search(record))
     compared = newest_parts(records)
-    if not groups and not searches and not compared:
+    if not groups and not searches and not compared and not served:
         wanted = f" of scenario {scenario!r}" if scenario else ""
         raise UsageError(f"{store} holds no record{wanted}: run one first, or import some")
 
@@ -237,6 +245,8 @@ def report(store: Path, scenario: str | None, out: Path) -> None:
             tell(write_report(both, out / name), both)
     for name, group in searches.items():
         tell(write_rates_report(group, out / name / SEARCH_NAME), group)
+    for name, group in served.items():
+        tell(write_serving_report(group, out / name / SERVING_NAME), group)
     if compared:
         tell(write_engine_report(compared, out / "engine"), compared)
 
@@ -428,9 +438,9 @@ def check(store: Path) -> None:
 
 def _stored_somewhere(folder: Path) -> None:
     """Check that there is a store, without opening it."""
-    from peftcore.results.store import engine_store, has_store
+    from peftcore.results.store import all_stores, has_store
 
-    if not any(has_store(place) for place in (folder, engine_store(folder))):
+    if not any(has_store(place) for place in all_stores(folder)):
         raise UsageError(f"there is no store in {folder}: run a trial or import records first")
 
 
@@ -487,12 +497,18 @@ def flips(file: Path, data: str, most: int, json_file: str | None) -> None:
 
 
 def _stored(folder: Path, scenario: str | None) -> list[Record]:
-    """Return the records of a store and of the comparisons of the engines that it holds."""
-    from peftcore.results.store import Store, engine_store, has_store
+    """Return the records of a store and of those in it."""
+    from peftcore.results.store import all_stores, has_store
 
-    # Without either, the error names the folder that was asked for.
-    folders = [place for place in (folder, engine_store(folder)) if has_store(place)] or [folder]
-    found = []
+    # Without any, the error names the folder that was asked for.
+    folders = [place for place in all_stores(folder) if has_store(place)] or [folder]
+    return _read(folders, scenario)
+
+
+def _read(folders: Sequence[Path], scenario: str | None) -> list[Record]:
+    from peftcore.results.store import Store
+
+    found: list[Record] = []
     for place in folders:
         with Store(place, create=False) as opened:
             found += opened.records(scenario)

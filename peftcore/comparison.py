@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +19,19 @@ from peftcore.methods import Method, Trains
 from peftcore.report.engines.render import write_engine_report
 from peftcore.report.rates import SEARCH_NAME, write_rates_report
 from peftcore.report.render import write_report
+from peftcore.report.serving.render import SERVING_NAME, write_serving_report
 from peftcore.results.collecting import Collector
 from peftcore.results.records import Record
-from peftcore.results.selecting import newest_parts, other_protocols
-from peftcore.results.store import Store, engine_store
+from peftcore.results.selecting import (
+    newest_parts,
+    newest_serving,
+    other_protocols,
+)
+from peftcore.results.store import Store, engine_store, serving_store
 from peftcore.running.planning import Selection, plan, shortfall
 from peftcore.scenarios import Protocol, find_scenario, is_declared, override
+from peftcore.serving.process import Drive, run_serving
+from peftcore.serving.trials import ROUNDS, ServingPlan, ServingTrial
 from peftcore.trials import Outcome, Part, Trial
 from peftcore.tuning.searching import SEARCH_TRIALS, Search, search
 
@@ -50,6 +57,7 @@ class Comparison:
         collector: what gets the records.
         report: the folder of the report; ``None`` for the usual place.
         search_trials: how many trials each method's search for a learning rate takes.
+        serving_rounds: in how many rounds it is measured what serving costs.
     """
 
     selection: Selection
@@ -57,6 +65,7 @@ class Comparison:
     collector: Collector
     report: Path | None = None
     search_trials: int = SEARCH_TRIALS
+    serving_rounds: int = ROUNDS
     _plans: dict[str, list[Trial]] = field(default_factory=dict)
 
     def validate(self) -> None:
@@ -216,6 +225,53 @@ class Comparison:
             records = newest_parts(store.records(), now=ids)
         path = write_engine_report(records, self.report or REPORTS / "engine")
         return [f"report: {path}"]
+
+    @cached_property
+    def serving_collector(self) -> Collector:
+        """What gets the records of serving: a store of their own, as for the engines."""
+        folder = serving_store(self.collector.folder)
+        return replace(self.collector, folder=folder, ran=[], reused=[])
+
+    @cached_property
+    def _serving_plan(self) -> ServingPlan:
+        return ServingPlan(self.selection, self.serving_rounds)
+
+    def serving_plan(self) -> ServingPlan:
+        """Return what is measured of serving."""
+        return self._serving_plan
+
+    def serve(self, trial: ServingTrial, drive: Drive) -> Record:
+        """Return the record of what serving a method costs, measured if the store has none.
+
+        Args:
+            trial: which method, and how.
+            drive: calls for the rounds.
+
+        Raises:
+            StoreError: the record could not be stored.
+        """
+        collector = replace(self.serving_collector, runner=partial(run_serving, drive=drive))
+        return collector.collect(trial)
+
+    def write_serving_report(self, ids: Collection[str]) -> list[str]:
+        """Write the report of what serving costs, and return a line that tells of it.
+
+        It holds all methods that the store has under the settings of these trials.
+
+        Args:
+            ids: of the trials that ran now, or whose records were there.
+
+        Raises:
+            PeftcoreError: the records can't be read.
+        """
+        with Store(self.serving_collector.folder) as store:
+            known = store.records()
+        now = [record for record in known if record.id in ids]
+        records = list(newest_serving([*known, *now]).get(now[-1].scenario, ())) if now else []
+        if not records:
+            return []
+        folder = self.report or REPORTS / records[0].scenario / SERVING_NAME
+        return [f"report: {write_serving_report(records, folder)}"]
 
     def require_usable(self, scenarios: Iterable[str]) -> None:
         """Plan these scenarios; one usable among several is enough to go on.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +109,7 @@ class RunnableCell:
             with kept_in(self._request):
                 records[trial.id] = collector.collect(trial)
 
-        benchmark = self._benchmark() if waiting else None
+        benchmark = benchmark_of(self._request) if waiting else None
         if benchmark is None:
             for trial in waiting:
                 run_one(trial)
@@ -133,17 +134,6 @@ class RunnableCell:
                 f"{self.cell.method}: at none of the rates that were tried did a trial end well"
             ]
         return faults(self.trials, records)
-
-    def _benchmark(self) -> Any:
-        """Return pytest-benchmark's fixture, or ``None`` where it would not count."""
-        config = self._request.config
-        installed = config.pluginmanager.has_plugin("benchmark")
-        # Switched off, as it also is in whatever a worker of pytest-xdist starts, it would run one
-        # round of several and complain if it ran none.
-        within_worker = "PYTEST_XDIST_WORKER" in os.environ
-        if not installed or within_worker or config.getoption("benchmark_disable", False):
-            return None
-        return self._request.getfixturevalue("benchmark")
 
 
 @pytest.fixture
@@ -188,7 +178,19 @@ def skip_without_gpu(config: pytest.Config) -> None:
     pytest.skip(NO_GPU)
 
 
-def announce(request: pytest.FixtureRequest, trials: list[Trial]) -> None:
+def benchmark_of(request: pytest.FixtureRequest) -> Any:
+    """Return pytest-benchmark's fixture, or ``None`` where it would not count."""
+    config = request.config
+    installed = config.pluginmanager.has_plugin("benchmark")
+    # Switched off, as it also is in whatever a worker of pytest-xdist starts, it would run one
+    # round of several and complain if it ran none.
+    within_worker = "PYTEST_XDIST_WORKER" in os.environ
+    if not installed or within_worker or config.getoption("benchmark_disable", False):
+        return None
+    return request.getfixturevalue("benchmark")
+
+
+def announce(request: pytest.FixtureRequest, trials: Sequence[Trial]) -> None:
     """Note that a test sets out to get the records of these trials."""
     ids = json.dumps([trial.id for trial in trials])
     request.node.user_properties.append((PLANNED, ids))

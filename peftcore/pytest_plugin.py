@@ -22,6 +22,7 @@ from peftcore.pytest_cells import (
     peft_pairs,
     skip_without_gpu,
 )
+from peftcore.pytest_serving import RunnableServing, peft_serving
 from peftcore.pytest_session import (
     SESSION,
     UNUSABLE,
@@ -35,7 +36,15 @@ from peftcore.pytest_session import (
 from peftcore.pytest_trial import PeftTrial
 from peftcore.scenarios import find_scenario
 
-__all__ = ["RunnableCell", "RunnablePairs", "peft_cell", "peft_pairs", "skip_without_gpu"]
+__all__ = [
+    "RunnableCell",
+    "RunnablePairs",
+    "RunnableServing",
+    "peft_cell",
+    "peft_pairs",
+    "peft_serving",
+    "skip_without_gpu",
+]
 """What tests import from here; the fixtures are for pytest to find."""
 
 USABLE_DISTRIBUTIONS = ("load", "worksteal")
@@ -85,6 +94,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=8,
         help="trials of each method's search (default: 8)",
+    )
+    option(
+        "--peft-serving-rounds",
+        metavar="N",
+        type=int,
+        default=20,
+        help="rounds in which test_serving.py measures each method (default: 20)",
     )
     option("--peft-store", metavar="PATH", default=".peftcore", help="folder of the store")
     option("--peft-report", metavar="DIR", help="folder of the report (default: reports/SCENARIO)")
@@ -181,14 +197,14 @@ def pytest_handlecrashitem(report: Any, crashitem: str, sched: Any) -> None:
     That one counts as crashed. A test is handed out again only for a trial that was lost, so that a
     test which kills every worker by itself comes to an end.
     """
-    from peftcore.results.store import engine_store
+    from peftcore.results.store import all_stores
     from peftcore.running.claims import left_behind
 
     config = report.node.config
     peft = config.stash[SESSION]
     lost = {
         claim.trial
-        for folder in (peft.store, engine_store(peft.store))
+        for folder in all_stores(peft.store)
         for claim in left_behind(folder, peft.name)
         if claim.worker == report.node.gateway.id
     }
@@ -197,9 +213,16 @@ def pytest_handlecrashitem(report: Any, crashitem: str, sched: Any) -> None:
         sched.mark_test_pending(crashitem)
 
 
+_BESIDE = {
+    "peft_pairs": "engine_pairs",
+    "peft_serving": "serving_plan",
+}
+"""Fixtures of what is measured beside the comparison, each with what plans it."""
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test a method and scenario of each test that asks for ``peft_cell``."""
-    wanted = {"peft_cell", "peft_pairs", "peft_trial"}.intersection(metafunc.fixturenames)
+    wanted = {"peft_cell", "peft_trial", *_BESIDE}.intersection(metafunc.fixturenames)
     if not wanted:
         return
     refusal = _refusal(metafunc.config)
@@ -208,16 +231,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if wanted == {"peft_trial"}:
         return
     comparison = metafunc.config.stash[SESSION].comparison
-    if "peft_pairs" in wanted:
-        scenario = comparison.selection.find_scenario()
-        marks = [pytest.mark.gpu] if scenario.gpu else []
-        with as_usage_error():
-            cells_of_parts = comparison.engine_pairs().cells()
-        parts = [
-            pytest.param((method.slug, part), id=f"{method.slug}-{part}", marks=marks)
-            for method, part in cells_of_parts
-        ]
-        metafunc.parametrize("peft_pairs", parts, indirect=True)
+    for fixture, plan_of in _BESIDE.items():
+        if fixture in wanted:
+            scenario = comparison.selection.find_scenario()
+            marks = [pytest.mark.gpu] if scenario.gpu else []
+            with as_usage_error():
+                cells_beside = getattr(comparison, plan_of)().cells()
+            parts = [
+                pytest.param(
+                    (method.slug, part), id=f"{method.slug}-{part}".strip("-"), marks=marks
+                )
+                for method, part in cells_beside
+            ]
+            metafunc.parametrize(fixture, parts, indirect=True)
     if "peft_cell" not in wanted:
         return
     cells = [
@@ -268,9 +294,10 @@ def _planned(item: pytest.Item) -> list[str] | None:
     """Return what a test runs, unless that is nothing or needs a GPU that is not there."""
     callspec = getattr(item, "callspec", None)
     params: Mapping[str, Any] = {} if callspec is None else callspec.params
-    cell, pairs = params.get("peft_cell"), params.get("peft_pairs")
+    cell = params.get("peft_cell")
+    beside = next((name for name in _BESIDE if params.get(name) is not None), None)
     own = "peft_trial" in getattr(item, "fixturenames", ())
-    if not isinstance(cell, Cell) and pairs is None and not own:
+    if not isinstance(cell, Cell) and beside is None and not own:
         return None
     if item.get_closest_marker("gpu") is not None:
         from peftcore.comparison import has_gpu
@@ -279,7 +306,9 @@ def _planned(item: pytest.Item) -> list[str] | None:
             return None
     if isinstance(cell, Cell):
         return ["peft_cell", cell.scenario, cell.method]
-    return ["peft_pairs", *map(str, pairs)] if pairs is not None else ["peft_trial", "", ""]
+    if beside is not None:
+        return [beside, *map(str, params[beside])]
+    return ["peft_trial", "", ""]
 
 
 def _require_usable(config: pytest.Config, scenarios: Collection[str]) -> None:
@@ -340,11 +369,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         except PeftcoreError as error:
             peft.summary.append(f"no report of {scenario}: {error}")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    if peft.ran.paired:
+    for ids, what, writer in (
+        (peft.ran.paired, "the engines", "write_engine_report"),
+        (peft.ran.served, "serving", "write_serving_report"),
+    ):
+        if not ids:
+            continue
         try:
-            peft.summary += peft.comparison.write_engine_report(peft.ran.paired)
+            peft.summary += getattr(peft.comparison, writer)(ids)
         except PeftcoreError as error:
-            peft.summary.append(f"no report of the engines: {error}")
+            peft.summary.append(f"no report of {what}: {error}")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -397,7 +431,7 @@ def _account(session: pytest.Session, peft: PeftSession) -> None:
         peft.plan = read_plan(peft.store, peft.name)
     if not peft.plan:
         return
-    from peftcore.results.store import engine_store
+    from peftcore.results.store import all_stores
     from peftcore.running.claims import end_session
 
     ended_well = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
@@ -409,7 +443,7 @@ def _account(session: pytest.Session, peft: PeftSession) -> None:
         session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
         return
     finally:
-        for folder in (peft.store, engine_store(peft.store)) if handed_out else ():
+        for folder in all_stores(peft.store) if handed_out else ():
             end_session(folder, peft.name)
     if missing:
         peft.summary.append(f"planned, but without a record: {', '.join(missing)}")

@@ -32,6 +32,7 @@ DEFAULT_SCENARIOS: tuple[str, ...] = ("embedded", "imdb-roberta")
 """Without ``--peft-scenario``: the one for any machine, and the study's, which needs a GPU."""
 
 RAN_IN, REUSED, PAIRED = "peftcore_scenario", "peftcore_reused", "peftcore_paired"
+SERVED = "peftcore_served"
 PLANNED = "peftcore_planned"
 """Names of the properties by which tests tell the session what they did."""
 
@@ -47,6 +48,7 @@ class Ran:
         scenarios: names of the scenarios that tests ran in.
         reused: ids of trials whose records were in the store.
         paired: ids of the trials that compared the engines.
+        served: ids of the trials that measured what serving costs.
         own: trials that tests declared themselves.
         planned: by the name of each test that ended by itself, the ids of the trials that it set
             out to get.
@@ -56,6 +58,7 @@ class Ran:
     scenarios: set[str] = field(default_factory=set)
     reused: set[str] = field(default_factory=set)
     paired: set[str] = field(default_factory=set)
+    served: set[str] = field(default_factory=set)
     own: list[Trial] = field(default_factory=list)
     planned: dict[str, list[str]] = field(default_factory=dict)
     refused: bool = False
@@ -75,6 +78,8 @@ class Ran:
                     self.reused.add(str(value))
                 elif name == PAIRED:
                     self.paired.add(str(value))
+                elif name == SERVED:
+                    self.served.add(str(value))
                 elif name == OWN_TRIAL:
                     trial, reused = read_told(str(value))
                     self.own.append(trial)
@@ -159,7 +164,17 @@ class PeftSession:
         if trials < 1:
             raise UsageError(f"--peft-search-trials {trials} is not usable: expected 1 or more")
         folder = Path(report) if report else None
-        return Comparison(selection, names, collector, folder, search_trials=trials)
+        rounds = option("--peft-serving-rounds")
+        if rounds < 1:
+            raise UsageError(f"--peft-serving-rounds {rounds} is not usable: expected 1 or more")
+        return Comparison(
+            selection,
+            names,
+            collector,
+            folder,
+            search_trials=trials,
+            serving_rounds=rounds,
+        )
 
     @cached_property
     def gate(self) -> Gate | None:
@@ -202,6 +217,8 @@ class PeftSession:
         """Return the trials of a test in the plan."""
         if fixture == "peft_cell":
             return [t for t in self.comparison.trials(first) if t.method.slug == second]
+        if fixture == "peft_serving":
+            return [self.comparison.serving_plan().trial(find_method(first))]
         groups = self.comparison.engine_pairs().groups(find_method(first), Part(second))
         return [trial for group in groups for trial in group]
 
@@ -225,9 +242,10 @@ class PeftSession:
                 # Only the test itself knows what it runs: without its end, nobody does.
                 missing += [] if test in self.ran.planned else [test]
                 continue
-            collector = self.comparison.collector
-            if planned[0] == "peft_pairs":
-                collector = self.comparison.engine_collector
+            collector = {
+                "peft_pairs": self.comparison.engine_collector,
+                "peft_serving": self.comparison.serving_collector,
+            }.get(planned[0], self.comparison.collector)
             try:
                 trials = self.trials_of(*planned)
             except UsageError:

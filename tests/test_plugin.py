@@ -37,6 +37,7 @@ OPTIONS = (
     *("--peft-gate-metrics", "--peft-gate-summary"),
     "--peft-checkpoint-seconds",
     *("--peft-protocol", "--peft-search-trials", "--peft-gpu-trials"),
+    *("--peft-serving-rounds"),
 )
 
 USAGE_ERROR = 4

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from peftcore.audit.consistency_serving import check_serving
 from peftcore.audit.findings import Ledger
 from peftcore.audit.reading import PublishedRecord
 from peftcore.methods import Trains
@@ -37,6 +38,7 @@ def check_records(records: Sequence[PublishedRecord], ledger: Ledger) -> None:
             _check_parameters(one, measured, ledger)
             _check_costs(one, measured, ledger)
             _check_rates(one, measured, ledger)
+            check_serving(one, measured, ledger)
     _check_together(records, ledger)
 
 
@@ -60,7 +62,8 @@ def setting_of(trial: Mapping[str, Any]) -> dict[str, Any] | None:
     except KeyError:
         return None
     # What is left out where there is none, so that ids stay what they were before.
-    return setting | {name: trial[name] for name in ("part", "protocol") if trial.get(name)}
+    names = ("part", "protocol", "serving")
+    return setting | {name: trial[name] for name in names if trial.get(name)}
 
 
 def _check_identity(one: PublishedRecord, ledger: Ledger) -> None:

@@ -12,6 +12,7 @@ from peftcore.audit.reading import Published
 from peftcore.audit.recomputing_comparison import recompute_comparison
 from peftcore.audit.recomputing_engines import recompute_engines
 from peftcore.audit.recomputing_rates import recompute_rates
+from peftcore.audit.recomputing_serving import recompute_serving
 from peftcore.audit.rendering import Kind, kind_of
 from peftcore.report.render import REPORT_NAME
 
@@ -19,6 +20,7 @@ _WAYS = {
     Kind.COMPARISON: recompute_comparison,
     Kind.ENGINES: recompute_engines,
     Kind.RATES: recompute_rates,
+    Kind.SERVING: recompute_serving,
 }
 
 

@@ -19,7 +19,9 @@ from peftcore.report.flips import FLIPS_NAME
 from peftcore.report.page.rendering import PAGE_NAME
 from peftcore.report.rates import is_search, write_rates_report
 from peftcore.report.render import FIGURES_NAME, RECORDS_NAME, REPORT_NAME, write_report
+from peftcore.report.serving.render import write_serving_report
 from peftcore.results.records import Record
+from peftcore.results.selecting import of_serving
 
 
 class Kind(StrEnum):
@@ -28,17 +30,21 @@ class Kind(StrEnum):
     COMPARISON = "a comparison of methods"
     RATES = "a search over learning rates"
     ENGINES = "a comparison of the engines"
+    SERVING = "what serving costs"
 
 
 _WRITERS = {
     Kind.COMPARISON: write_report,
     Kind.RATES: write_rates_report,
     Kind.ENGINES: write_engine_report,
+    Kind.SERVING: write_serving_report,
 }
 
 
 def kind_of(records: Sequence[Record]) -> Kind:
     """Return what the report of these records is about."""
+    if any(map(of_serving, records)):
+        return Kind.SERVING
     if any(record.trial.get("part") is not None for record in records):
         return Kind.ENGINES
     return Kind.RATES if is_search(records) else Kind.COMPARISON

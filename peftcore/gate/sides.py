@@ -9,7 +9,7 @@ from peftcore.errors import UsageError
 from peftcore.gate.baseline import read_baseline
 from peftcore.gate.evidence import Evidence
 from peftcore.results.records import Record, read_records
-from peftcore.results.selecting import newest_settings, of_a_search
+from peftcore.results.selecting import newest_settings, of_a_search, of_serving
 from peftcore.results.store import Store, has_store
 
 _RECORDS = "records.jsonl"
@@ -54,7 +54,9 @@ def newest(records: Sequence[Record], scenario: str | None, where: Path) -> list
         UsageError: there are none, or they are of several scenarios and none was named.
     """
     groups = newest_settings(
-        record for record in records if record.trial.get("part") is None and not of_a_search(record)
+        record
+        for record in records
+        if record.trial.get("part") is None and not of_a_search(record) and not of_serving(record)
     )
     if scenario is None and len(groups) > 1:
         raise UsageError(f"{where} holds {', '.join(sorted(groups))}: name one by --scenario")

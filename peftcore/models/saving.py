@@ -14,7 +14,7 @@ from peftcore.models.attach import Classifier
 from peftcore.models.backbones import WEIGHTS_FILE
 from peftcore.models.expecting import as_expected
 
-_APART_FILE = "trained.safetensors"
+APART_FILE = "trained.safetensors"
 """What peft and transformers don't save by themselves."""
 
 
@@ -29,7 +29,7 @@ def save_trained(classifier: Classifier, folder: Path) -> int:
         apart = classifier.trained_parameters()
     if apart:
         tensors = {name: parameter.detach().contiguous() for name, parameter in apart.items()}
-        save_file(tensors, folder / _APART_FILE)
+        save_file(tensors, folder / APART_FILE)
     return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
 
@@ -58,9 +58,9 @@ def load_trained(classifier: Classifier, backbone: PreTrainedModel, folder: Path
             loaded = peft.PeftModel.from_pretrained(backbone, folder)
     elif trains is Trains.EVERYTHING:
         loaded.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    if (folder / _APART_FILE).exists():
-        tensors = load_file(folder / _APART_FILE)
+    if (folder / APART_FILE).exists():
+        tensors = load_file(folder / APART_FILE)
         unknown = loaded.load_state_dict(tensors, strict=False).unexpected_keys
         if unknown:
-            raise KeyError(f"{_APART_FILE} holds {unknown[0]}, which the model does not have")
+            raise KeyError(f"{APART_FILE} holds {unknown[0]}, which the model does not have")
     return loaded

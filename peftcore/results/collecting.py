@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,6 +28,10 @@ CAN_GO_ON = {Outcome.CRASHED, Outcome.TIMEOUT, Outcome.CANCELLED, Outcome.OOM}
 
 One that failed or whose loss became NaN would go the very same way again, and of one that ended
 well nothing is left to do."""
+
+
+Runner = Callable[..., ChildReport]
+"""Runs a trial in a process of its own, as :func:`peftcore.running.process.run_in_child` does."""
 
 
 class Display(Protocol):
@@ -55,6 +59,7 @@ class Collector:
         checkpoint_seconds: of training between two checkpoints; ``None`` for as often as costs
             little.
         gpu_places: how many trials may be on one GPU at a time.
+        runner: runs a trial; ``None`` for what trains and evaluates it.
         ran: ids of the trials that were run.
         reused: ids of the trials whose records were there when the session began.
     """
@@ -68,6 +73,7 @@ class Collector:
     worker: str | None = None
     checkpoint_seconds: float | None = None
     gpu_places: int = 1
+    runner: Runner | None = None
     ran: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
 
@@ -184,7 +190,7 @@ class Collector:
                 gpu_for(trial, places=self.gpu_places, waiting=told) as device,
                 present() as presence,
             ):
-                report = run_in_child(
+                report = (self.runner or run_in_child)(
                     trial,
                     timeout_seconds=self.timeout_seconds,
                     progress=lambda event: self.display.show(trial.label, event),

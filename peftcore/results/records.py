@@ -114,6 +114,8 @@ class Measurement:
         shared: whether other trials ran on the machine at the same time, so that the times say
             little; ``None`` where it is not known.
         resumed: how often the trial went on from a checkpoint; its times are sums of its parts.
+        serving: of a trial that serves (:mod:`peftcore.serving.figures`), what was measured of it;
+            left out of the JSON of any other.
     """
 
     accuracy: float | None = None
@@ -153,6 +155,7 @@ class Measurement:
     operations: int | None = None
     shared: bool | None = None
     resumed: int = 0
+    serving: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         epochs = len(self.epoch_accuracies)
@@ -238,6 +241,10 @@ class Record:
             parts.append(f"trained in {self.measurement.train_seconds:.1f} s")
         if self.measurement.peak_bytes is not None:
             parts.append(f"peak {self.measurement.peak_bytes / 1e6:,.0f} MB")
+        if self.measurement.serving is not None:
+            figures = self.measurement.serving["figures"]
+            measured = sum(figure["status"] == "measured" for figure in figures)
+            parts.append(f"{measured} of {len(figures)} figures measured")
         return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -251,7 +258,7 @@ class Record:
             "outcome": str(self.outcome),
             "error": self.error,
             "trial": dict(self.trial),
-            "measurement": dataclasses.asdict(self.measurement) if self.measurement else None,
+            "measurement": _measured(self.measurement),
             "environment": dict(self.environment),
             "predictions": list(self.predictions) if self.predictions is not None else None,
             "labels": list(self.labels) if self.labels is not None else None,
@@ -302,6 +309,15 @@ class Record:
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"{where} is no whole peftcore record: {error!r}") from None
+
+
+def _measured(measurement: Measurement | None) -> dict[str, Any] | None:
+    if measurement is None:
+        return None
+    content = dataclasses.asdict(measurement)
+    if measurement.serving is None:
+        del content["serving"]
+    return content
 
 
 def checksum(line: str) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from peftcore.errors import PeftcoreError, StoreError, printable
 from peftcore.measuring.environment import environment_key
 from peftcore.results.records import SCHEMA_VERSION, Record, checksum
-from peftcore.results.store import LOCK_FILE, STORE_FILE, Store, engine_store, has_store
+from peftcore.results.store import LOCK_FILE, STORE_FILE, Store, all_stores, has_store
 from peftcore.running.locks import wait_for
 
 _BESIDE = ("-wal", "-shm")
@@ -68,12 +68,12 @@ class Repair:
 
 
 def mend_stores(folder: Path) -> list[Repair]:
-    """Look at a store and that of the engines in it, and mend what is damaged.
+    """Look at a store and those in it, and mend what is damaged.
 
     Raises:
         StoreError: one is of another schema version, or can't be mended.
     """
-    repairs = [mend(place) for place in (folder, engine_store(folder)) if has_store(place)]
+    repairs = [mend(place) for place in all_stores(folder) if has_store(place)]
     return [repair for repair in repairs if repair is not None]
 
 

@@ -38,6 +38,24 @@ def newest_settings(records: Iterable[Record]) -> dict[str, list[Record]]:
     }
 
 
+def of_serving(record: Record) -> bool:
+    """Return whether a record is of what serving a method costs."""
+    return record.trial.get("serving") is not None
+
+
+def newest_serving(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Return, by scenario, the records of serving of the setting that ran last, one a method.
+
+    Args:
+        records: in the order in which they were made; those of anything else are left out.
+    """
+    served = newest_settings(record for record in records if of_serving(record))
+    return {
+        scenario: list({record.method: record for record in found}.values())
+        for scenario, found in served.items()
+    }
+
+
 def of_a_search(record: Record) -> bool:
     """Return whether a record is of a search that the protocol ``tuned`` makes for each method."""
     trial = record.trial

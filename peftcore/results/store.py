@@ -26,6 +26,7 @@ LOCK_FILE = "store.lock"
 """Locked while a store is made or mended, and stays."""
 
 _ENGINE_FOLDER = "engine"
+_SERVING_FOLDER = "serving"
 _BUSY_SECONDS = 60.0
 _RETRY_SECONDS = 0.02
 
@@ -59,6 +60,16 @@ WHERE excluded.outcome != 'cancelled' OR records.outcome != 'ok'
 def engine_store(folder: Path) -> Path:
     """Return the folder, in that of a store, for the records of comparisons of the engines."""
     return folder / _ENGINE_FOLDER
+
+
+def serving_store(folder: Path) -> Path:
+    """Return the folder, in that of a store, for the records of what serving costs."""
+    return folder / _SERVING_FOLDER
+
+
+def all_stores(folder: Path) -> tuple[Path, ...]:
+    """Return the folder of a store and those of the stores in it, whether or not they are there."""
+    return (folder, engine_store(folder), serving_store(folder))
 
 
 def has_store(folder: Path) -> bool:

@@ -17,7 +17,7 @@ from peftcore.measuring.environment import sources_sha256
 from peftcore.training.checkpoints import Checkpoints
 from peftcore.trials import Outcome, Trial
 
-_NOTHING: dict[str, Any] = {"measurement": None, "predictions": None, "labels": None}
+NOTHING: dict[str, Any] = {"measurement": None, "predictions": None, "labels": None}
 
 PROGRESS_SECONDS = 0.25
 """Progress is told no more often than this."""
@@ -35,13 +35,13 @@ def main() -> None:
             "peftcore's sources have changed since the session began, so its record would name "
             "other ones: start again"
         )
-        _tell(wire, {"event": "result", "outcome": Outcome.FAILED, "error": error, **_NOTHING})
+        tell(wire, {"event": "result", "outcome": Outcome.FAILED, "error": error, **NOTHING})
         os._exit(0)
     sample = Sample(*(Examples(**examples) for examples in job["sample"]))
     keep = None if job["keep"] is None else Path(job["keep"])
     checkpoints = job["checkpoints"] and Checkpoints.from_job(job["checkpoints"])
     result = _run(Trial.from_job(job["trial"]), sample, wire, keep, checkpoints)
-    _tell(wire, {"event": "result", **result})
+    tell(wire, {"event": "result", **result})
     wire.close()
     # No teardown of libraries that could hang or crash after the result is out.
     os._exit(0)
@@ -53,7 +53,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _tell(wire: IO[str], event: dict[str, Any]) -> None:
+def tell(wire: IO[str], event: dict[str, Any]) -> None:
+    """Write one event, and see that it gets there."""
     wire.write(json.dumps(event, allow_nan=False) + "\n")
     wire.flush()
 
@@ -79,20 +80,20 @@ def _run(
         now = time.monotonic()
         if event["phase"] != last_phase or now - last_told >= PROGRESS_SECONDS:
             last_told, last_phase = now, event["phase"]
-            _tell(wire, {"event": "progress", **event})
+            tell(wire, {"event": "progress", **event})
 
     try:
         result = run_trial(trial, sample, observe, keep=keep, checkpoints=checkpoints)
     except CheckFailed as error:
-        return {"outcome": Outcome.FAILED, "error": f"check failed: {error}", **_NOTHING}
+        return {"outcome": Outcome.FAILED, "error": f"check failed: {error}", **NOTHING}
     except LossNotFinite as error:
-        return {"outcome": Outcome.NAN, "error": str(error), **_NOTHING}
+        return {"outcome": Outcome.NAN, "error": str(error), **NOTHING}
     except (MemoryError, torch.OutOfMemoryError) as error:
-        return {"outcome": Outcome.OOM, "error": _in_short(error), **_NOTHING}
+        return {"outcome": Outcome.OOM, "error": in_short(error), **NOTHING}
     except Exception as error:
         outcome = Outcome.OOM if "can't allocate memory" in str(error) else Outcome.FAILED
         traceback.print_exc()
-        return {"outcome": outcome, "error": _in_short(error), **_NOTHING}
+        return {"outcome": outcome, "error": in_short(error), **NOTHING}
     return {
         "outcome": Outcome.OK,
         "error": None,
@@ -102,7 +103,7 @@ def _run(
     }
 
 
-def _in_short(error: BaseException) -> str:
+def in_short(error: BaseException) -> str:
     """Return the error and where it was raised, in two lines."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"

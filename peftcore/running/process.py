@@ -129,7 +129,7 @@ def _run_once(
             stderr=errors,
             text=True,
             encoding="utf-8",
-            env=_child_environment(device),
+            env=child_environment(device),
             # Ctrl-C is for this process, which then ends the child in its own time.
             start_new_session=True,
         )
@@ -147,7 +147,7 @@ def _run_once(
                     outcome=Outcome.TIMEOUT,
                     error=f"stopped after {limit.seconds:g} s, the longest a trial may take",
                 )
-            return ChildReport(outcome=Outcome.CRASHED, error=_how_it_died(child.wait(), errors))
+            return ChildReport(outcome=Outcome.CRASHED, error=how_it_died(child.wait(), errors))
         finally:
             child.kill()
             child.wait()
@@ -158,7 +158,7 @@ def _run_once(
                 child.stdin.close()
 
 
-def _child_environment(device: str | None) -> dict[str, str]:
+def child_environment(device: str | None) -> dict[str, str]:
     """Return the child's environment: this peftcore, no hub, no forked tokenizer threads."""
     environment = {
         **os.environ,
@@ -203,11 +203,12 @@ def _listen(stream: IO[str], deadline: float | None, progress: Progress) -> Chil
             return None
         event = json.loads(line)
         if event.pop("event") == "result":
-            return _as_report(event)
+            return as_report(event)
         progress(event)
 
 
-def _as_report(event: Mapping[str, Any]) -> ChildReport:
+def as_report(event: Mapping[str, Any]) -> ChildReport:
+    """Return what the result of a child tells."""
     predictions, labels = event["predictions"], event["labels"]
     return ChildReport(
         outcome=Outcome(event["outcome"]),
@@ -228,7 +229,8 @@ def _with_origin(report: ChildReport, size: int) -> ChildReport:
     return dataclasses.replace(report, measurement={**report.measurement, "drawn_from": size})
 
 
-def _how_it_died(status: int, errors: IO[str]) -> str:
+def how_it_died(status: int, errors: IO[str]) -> str:
+    """Return how a child ended without a result, and its last words."""
     errors.seek(0)
     words = errors.read().strip().splitlines()[-_LAST_WORDS:]
     if status < 0:

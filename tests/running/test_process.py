@@ -146,8 +146,9 @@ def test_an_adapter_is_trained_and_every_number_comes_back(make_trial: MakeTrial
     of_a_gpu = {"peak_reserved_bytes", "peak_process_bytes"}
     of_kept_weights = {"weights_moved", "weights_apart"}
     of_whoever_started_it = {"shared"}
+    of_serving = {"serving"}
     missing = {name for name, value in vars(known).items() if value is None}
-    assert missing <= of_a_gpu | of_kept_weights | of_whoever_started_it
+    assert missing <= of_a_gpu | of_kept_weights | of_whoever_started_it | of_serving
     assert [step for step, _ in known.losses] == list(range(1, 13))
     assert {"load", "train", "evaluate", "reload"} <= known.phases.keys()
     assert {check["name"] for check in known.checks} >= {"reload", "trained weights"}
@@ -406,5 +407,5 @@ def test_a_child_sees_the_gpu_that_it_is_given_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert process._child_environment("1")["CUDA_VISIBLE_DEVICES"] == "1"
-    assert process._child_environment(None)["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert process.child_environment("1")["CUDA_VISIBLE_DEVICES"] == "1"
+    assert process.child_environment(None)["CUDA_VISIBLE_DEVICES"] == "0,1"

@@ -1,0 +1,1 @@
+"""The report on what serving costs: loading, swapping and predicting."""

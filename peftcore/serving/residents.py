@@ -1,0 +1,163 @@
+"""Models that hold several adapters of one method, one of which predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import peft
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftcore.methods import Trains
+from peftcore.models.attach import Classifier
+from peftcore.models.backbones import WEIGHTS_FILE
+from peftcore.models.expecting import as_expected
+from peftcore.models.saving import APART_FILE, load_trained
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+class Residents(Protocol):
+    """A model with several adapters resident."""
+
+    @property
+    def model(self) -> nn.Module:
+        """What predicts."""
+
+    def swap(self, number: int) -> None:
+        """Let the adapter of this number predict, counted from 0."""
+
+    def exchange(self, folder: Path) -> None:
+        """Load an adapter from a folder, let it predict, and let go of the one that did."""
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Return all tensors that are held for it."""
+
+
+def hold(classifier: Classifier, backbone: PreTrainedModel, folders: Sequence[Path]) -> Residents:
+    """Return a model with the adapters of these folders, the first of which predicts.
+
+    Args:
+        classifier: one that was saved: it says what the folders mean.
+        backbone: loaded afresh, with the method's quantisation; changed in place.
+        folders: one an adapter, as :func:`peftcore.models.saving.save_trained` writes them.
+    """
+    kind = _Adapters if classifier.method.trains is Trains.ADAPTER else _States
+    return kind(classifier, backbone, folders)
+
+
+class _Adapters:
+    """Adapters that peft knows by name, and parts of the head that it does not save, if any."""
+
+    def __init__(
+        self, classifier: Classifier, backbone: PreTrainedModel, folders: Sequence[Path]
+    ) -> None:
+        loaded = load_trained(classifier, backbone, folders[0])
+        assert isinstance(loaded, peft.PeftModel)
+        self._peft = loaded
+        self._names = [str(loaded.active_adapter)]
+        for number, folder in enumerate(folders[1:], start=1):
+            self._names.append(f"adapter-{number}")
+            self._load(folder, self._names[-1])
+        self._heads = [_apart(folder) for folder in folders]
+        self._guests = 0
+        self.swap(0)
+
+    @property
+    def model(self) -> nn.Module:
+        return self._peft
+
+    def swap(self, number: int) -> None:
+        self._activate(self._names[number], self._heads[number])
+
+    def exchange(self, folder: Path) -> None:
+        # Of prompts, peft takes a name for one that is there still until it is used up.
+        self._guests += 1
+        name, old = f"guest-{self._guests}", str(self._peft.active_adapter)
+        self._load(folder, name)
+        self._activate(name, _apart(folder))
+        self._peft.delete_adapter(old)
+        self._names = [name if one == old else one for one in self._names]
+
+    def tensors(self) -> list[torch.Tensor]:
+        return [*_tensors(self._peft), *(t for head in self._heads for t in head.values())]
+
+    def _load(self, folder: Path, name: str) -> None:
+        with as_expected():
+            self._peft.load_adapter(str(folder), adapter_name=name)
+        self._peft.eval()
+
+    def _activate(self, name: str, head: Tensors) -> None:
+        self._peft.set_adapter(name, inference_mode=True)
+        if head:
+            self._peft.load_state_dict(head, strict=False)
+
+
+class _States:
+    """Weights that stand in the place of the model's own: one set is in it, all are kept beside."""
+
+    def __init__(
+        self, classifier: Classifier, backbone: PreTrainedModel, folders: Sequence[Path]
+    ) -> None:
+        self._classifier, self._backbone = classifier, backbone
+        device = next(backbone.parameters()).device
+        self._states = [
+            {name: tensor.clone().to(device) for name, tensor in _state(folder).items()}
+            for folder in folders
+        ]
+        self.swap(0)
+
+    @property
+    def model(self) -> nn.Module:
+        return self._backbone
+
+    def swap(self, number: int) -> None:
+        self._backbone.load_state_dict(self._states[number], strict=False)
+
+    def exchange(self, folder: Path) -> None:
+        load_trained(self._classifier, self._backbone, folder)
+
+    def tensors(self) -> list[torch.Tensor]:
+        kept = [tensor for state in self._states for tensor in state.values()]
+        # A single set is in the model, and need not be kept beside it.
+        return [*_tensors(self._backbone), *(kept if len(self._states) > 1 else [])]
+
+
+def held_bytes(tensors: Sequence[torch.Tensor]) -> int:
+    """Return the bytes of the memory behind these tensors, what several share counted once."""
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return sum(storages.values())
+
+
+def model_tensors(model: nn.Module) -> list[torch.Tensor]:
+    """Return all tensors of a model, those by which 4-bit weights are scaled included."""
+    return _tensors(model)
+
+
+def _tensors(model: nn.Module) -> list[torch.Tensor]:
+    found = [tensor.data for tensor in (*model.parameters(), *model.buffers())]
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        if state is not None:
+            found += [
+                t for t in state.as_dict(packed=False).values() if isinstance(t, torch.Tensor)
+            ]
+    return found
+
+
+def _state(folder: Path) -> dict[str, torch.Tensor]:
+    """Return all that was saved of a method whose weights are the model's own."""
+    found: dict[str, torch.Tensor] = {}
+    for name in (WEIGHTS_FILE, APART_FILE):
+        if (folder / name).exists():
+            found |= load_file(folder / name)
+    return found
+
+
+def _apart(folder: Path) -> dict[str, torch.Tensor]:
+    file = folder / APART_FILE
+    return load_file(file) if file.exists() else {}

@@ -1,0 +1,176 @@
+"""What is measured of serving, in this process, on a tiny model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from peftcore.serving import bench as benching
+from peftcore.serving import residents
+from peftcore.serving.bench import Bench, prepared
+from peftcore.serving.trials import ServingTrial
+from tests.conftest import sample_of
+from tests.serving.conftest import MakeServing
+
+Figures = Mapping[tuple[Any, ...], Mapping[str, Any]]
+
+
+def served(trial: ServingTrial, folder: Path) -> dict[str, Any]:
+    """Return the measurement of a trial, all its rounds run."""
+    with prepared(trial, sample_of(trial), folder, lambda _: None) as bench:
+        for number in range(trial.serving.warm_up_rounds + trial.serving.rounds):
+            bench.round(number, counts=number >= trial.serving.warm_up_rounds)
+        return bench.result()
+
+
+def figures_of(measurement: Mapping[str, Any]) -> Figures:
+    names = ("what", "served", "residents", "examples")
+    return {tuple(f[n] for n in names): f for f in measurement["serving"]["figures"]}
+
+
+def statuses(figures: Figures) -> dict[tuple[Any, ...], str]:
+    return {name: figure["status"] for name, figure in figures.items()}
+
+
+@pytest.mark.parametrize("method", ["lora", "prompt-tuning", "qlora"])
+def test_everything_that_can_be_is_measured_in_each_round(
+    make_serving: MakeServing, tmp_path: Path, method: str
+) -> None:
+    measurement = served(make_serving(method), tmp_path)
+    figures = figures_of(measurement)
+    prompts = method == "prompt-tuning"
+    for (what, way, _, examples), figure in figures.items():
+        if way == "merged" and prompts:
+            assert figure["status"] == "unavailable"
+            assert "can't be merged: its tokens are part of no weight" in figure["detail"]
+            continue
+        assert figure["status"] == "measured", figure
+        times = {"hold": 0, "predict": 4 if examples == 1 else 2}.get(what, 2)
+        assert len(figure["seconds"]) == times
+        assert all(seconds > 0 for seconds in figure["seconds"])
+    held = {name[1:3]: f["bytes"] for name, f in figures.items() if name[0] == "hold"}
+    assert held["attached", 1] < held["attached", 3]
+    if method == "lora":
+        assert held["merged", 0] == held["plain", 0] < held["attached", 1]
+    if method == "qlora":
+        assert held["attached", 1] < held["plain", 0]
+    names = {check["name"] for check in measurement["checks"]}
+    assert {"load", "exchange", "residents"} <= names
+    assert measurement["adapter_file_bytes"] > 0
+
+
+@pytest.mark.parametrize("method", ["full", "bitfit"])
+def test_weights_of_the_model_itself_are_swapped_and_not_merged(
+    make_serving: MakeServing, tmp_path: Path, method: str
+) -> None:
+    figures = figures_of(served(make_serving(method), tmp_path))
+    for name, figure in figures.items():
+        merged = name[1] == "merged"
+        assert figure["status"] == ("unavailable" if merged else "measured")
+        assert not merged or "nothing to merge" in figure["detail"]
+    one, several = (figures["hold", "attached", n, None]["bytes"] for n in (1, 3))
+    assert figures["hold", "plain", 0, None]["bytes"] == one < several
+
+
+def test_what_would_fill_the_memory_is_estimated(
+    make_serving: MakeServing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = SimpleNamespace(available=1_000)
+    monkeypatch.setattr(benching.psutil, "virtual_memory", lambda: memory)
+    figures = figures_of(served(make_serving("full"), tmp_path))
+    held = figures["hold", "attached", 3, None]
+    assert held["status"] == "estimated"
+    assert "more than 25% of the memory that is free" in held["detail"]
+    # The model, and three sets beside it.
+    one = figures["hold", "attached", 1, None]["bytes"]
+    assert held["bytes"] == pytest.approx(4 * one, rel=0.01)
+    assert figures["swap", None, 3, None]["status"] == "unavailable"
+    assert figures["predict", "attached", 3, 1]["seconds"] == []
+    assert figures["predict", "attached", 1, 1]["status"] == "measured"
+    # Those that are not held are not saved either.
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_swap_that_changes_nothing_has_no_time(
+    make_serving: MakeServing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(residents._Adapters, "swap", lambda *_: None)
+    figures = figures_of(served(make_serving(), tmp_path))
+    for name, figure in figures.items():
+        if name[2] == 3:
+            assert figure["status"] == "unavailable"
+            assert figure["seconds"] == []
+            assert "has logits that differ from its own by up to" in figure["detail"]
+    assert statuses(figures)["load", None, 0, None] == "measured"
+
+
+def test_a_merge_that_gives_another_model_has_no_time(
+    make_serving: MakeServing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_adapter(classifier: Any) -> nn.Module:
+        return classifier.model.unload()
+
+    monkeypatch.setattr(benching, "merge", without_adapter)
+    figures = figures_of(served(make_serving(), tmp_path))
+    for size in (1, 4):
+        figure = figures["predict", "merged", 0, size]
+        assert figure["status"] == "unavailable"
+        assert "merged, its logits differ" in figure["detail"]
+
+
+def test_an_adapter_that_is_attached_anew_onto_changed_weights_is_told(
+    make_serving: MakeServing, tmp_path: Path
+) -> None:
+    """PiSSA takes the largest directions out of the weights, and a second one from what is left."""
+    figures = figures_of(served(make_serving("pissa"), tmp_path))
+    assert statuses(figures)["predict", "attached", 1, 1] == "measured"
+    for figure in figures.values():
+        assert figure["status"] == "measured" or figure["detail"]
+
+
+@pytest.fixture
+def bench(make_serving: MakeServing, tmp_path: Path) -> Iterator[Bench]:
+    trial = make_serving(residents=(1,))
+    with prepared(trial, sample_of(trial), tmp_path, lambda _: None) as made:
+        yield made
+
+
+def test_all_models_predict_the_same_examples_of_a_round(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, list[int]]] = []
+    original = benching.Feed.batch
+
+    def batch(feed: Any, indices: Any) -> Any:
+        seen.append((str(id(feed)), list(indices)))
+        return original(feed, indices)
+
+    monkeypatch.setattr(benching.Feed, "batch", batch)
+    of_rounds = []
+    for number in range(2):
+        seen.clear()
+        bench.round(number, counts=True)
+        by_feed: dict[str, list[list[int]]] = {}
+        for feed, indices in seen:
+            by_feed.setdefault(feed, []).append(indices)
+        asked = {str(sorted(found, key=lambda i: (len(i), i))) for found in by_feed.values()}
+        assert len(by_feed) == 3
+        assert len(asked) == 1
+        of_rounds.append(asked)
+    assert of_rounds[0] != of_rounds[1]
+
+
+def test_memory_that_tensors_share_counts_once() -> None:
+    whole = torch.zeros(8)
+    assert residents.held_bytes([whole, whole[:4], torch.zeros(2)]) == 40
+
+
+def test_rounds_that_do_not_count_leave_no_time(bench: Bench) -> None:
+    bench.round(0, counts=False)
+    assert not any(figure.seconds for figure in bench.figures)
