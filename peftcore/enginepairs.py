@@ -196,7 +196,7 @@ def _sets_rate(settings: Sequence[str]) -> bool:
 
 
 def _steps(task: Task, recipe: Recipe) -> int:
-    return recipe.epochs * math.ceil(task.train_examples / recipe.batch_size)
+    return recipe.epochs * math.ceil(task.repeats * task.train_examples / recipe.batch_size)
 
 
 def _at_larger_rate(trial: Trial, steps: int) -> Trial:

@@ -91,6 +91,8 @@ class Task:
         pair_column: where a second text stands, if an example is a pair.
         classes: the names of the classes in the order of their numbers, where the data has names;
             none where it has the numbers themselves.
+        repeats: how often each training example comes in an epoch: more than once where a small
+            set is to be trained on for as many steps as a large one.
     """
 
     train_examples: int = 3000
@@ -102,9 +104,10 @@ class Task:
     label_column: str = "label"
     pair_column: str | None = None
     classes: tuple[str, ...] = ()
+    repeats: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("train_examples", "test_examples"):
+        for name in ("train_examples", "test_examples", "repeats"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require(self.max_length >= 4, "max_length", self.max_length, "at least 4 tokens")
         if self.classes:
@@ -121,9 +124,11 @@ class Task:
     def describe(self) -> dict[str, Any]:
         """Return the task as plain JSON values, without what it does not need to say.
 
-        So ids stay what they were before there were pairs and names of classes.
+        So ids stay what they were before there were pairs, names of classes and repeats.
         """
         described = dataclasses.asdict(self)
+        if self.repeats == 1:
+            del described["repeats"]
         described["classes"] = list(self.classes)
         return {
             name: value

@@ -46,6 +46,7 @@ OTHER_TASK: dict[str, Any] = {
     "label_column": "stars",
     "pair_column": "answer",
     "classes": ("bad", "fair", "good"),
+    "repeats": 2,
 }
 OTHER_RECIPE: dict[str, Any] = {
     "epochs": 4,

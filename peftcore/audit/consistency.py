@@ -190,7 +190,7 @@ def _check_training(one: PublishedRecord, measured: Mapping[str, Any], ledger: L
             )
     losses = measured.get("losses") or []
     if losses and recipe and task:
-        steps = recipe["epochs"] * math.ceil(task["train_examples"] / recipe["batch_size"])
+        steps = recipe["epochs"] * math.ceil(_trained_on(task) / recipe["batch_size"])
         ledger.that(
             [step for step, _ in losses] == list(range(1, steps + 1)),
             where,
@@ -219,7 +219,7 @@ def _check_training(one: PublishedRecord, measured: Mapping[str, Any], ledger: L
         )
     tokens = measured.get("train_tokens")
     if tokens is not None and recipe and task:
-        texts = recipe["epochs"] * task["train_examples"]
+        texts = recipe["epochs"] * _trained_on(task)
         ledger.that(
             texts <= tokens <= texts * task["max_length"],
             where,
@@ -227,6 +227,11 @@ def _check_training(one: PublishedRecord, measured: Mapping[str, Any], ledger: L
             published=tokens,
             follows=f"{texts} to {texts * task['max_length']}",
         )
+
+
+def _trained_on(task: Mapping[str, Any]) -> int:
+    """Return how many examples an epoch has: those that come several times count as often."""
+    return int(task["train_examples"] * task.get("repeats", 1))
 
 
 def _check_parameters(one: PublishedRecord, measured: Mapping[str, Any], ledger: Ledger) -> None:

@@ -107,10 +107,10 @@ def draw(corpus: Corpus, task: Task, seed: int) -> Sample:
     if task.split is Split.TUNING:
         # From the far end of the shuffle: the protocol's own sample stands at its beginning.
         unused = train_order[::-1].tolist()
-        return Sample(corpus.train.select(unused[: task.train_examples]), corpus.train.select(rows))
-    return Sample(
-        corpus.train.select(train_order[: task.train_examples].tolist()), corpus.test.select(rows)
-    )
+        chosen = task.repeats * unused[: task.train_examples]
+        return Sample(corpus.train.select(chosen), corpus.train.select(rows))
+    chosen = task.repeats * train_order[: task.train_examples].tolist()
+    return Sample(corpus.train.select(chosen), corpus.test.select(rows))
 
 
 def drawn_from(corpus: Corpus, task: Task) -> int:

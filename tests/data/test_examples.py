@@ -118,6 +118,15 @@ def test_more_examples_than_there_are(task: Task, setting: str, split: str) -> N
     assert "ask for at most 1" in str(caught.value)
 
 
+@pytest.mark.parametrize("split", Split)
+def test_repeated_examples_are_the_very_same(split: Split) -> None:
+    once = draw(corpus(), Task(train_examples=3, test_examples=2, split=split), 42)
+    thrice = draw(corpus(), Task(train_examples=3, test_examples=2, split=split, repeats=3), 42)
+    assert list(thrice.train.texts) == 3 * list(once.train.texts)
+    assert list(thrice.train.labels) == 3 * list(once.train.labels)
+    assert thrice.test == once.test
+
+
 def test_all_examples_may_be_asked_for() -> None:
     train, test = draw(corpus(10, 12), Task(train_examples=10, test_examples=12), 42)
     assert sorted(places(train.texts)) == list(range(10))
