@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-APART = ("test_engine.py", "test_conformance.py", "test_serving.py")
+APART = ("test_engine.py", "test_conformance.py", "test_serving.py", "test_data_sizes.py")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

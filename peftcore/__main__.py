@@ -175,8 +175,8 @@ def run(
 def import_records(file: Path, store: Path) -> None:
     """Put exported records (records.jsonl) back into a store."""
     from peftcore.results.records import read_records
-    from peftcore.results.selecting import of_serving
-    from peftcore.results.store import Store, serving_store
+    from peftcore.results.selecting import of_serving, of_sizes
+    from peftcore.results.store import Store, serving_store, sizes_store
 
     # Read to the end before the store is touched: a broken file must not leave half of itself.
     records = list(read_records(file))
@@ -185,6 +185,8 @@ def import_records(file: Path, store: Path) -> None:
     # What is measured beside the comparison would pass for its newest setting.
     if all(map(of_serving, records)):
         store = serving_store(store)
+    elif of_sizes(records):
+        store = sizes_store(store)
     with Store(store) as opened:
         for record in records:
             opened.commit(record)
@@ -209,28 +211,36 @@ def report(store: Path, scenario: str | None, out: Path) -> None:
     under it. Where it tried several learning rates a method, the report is of that search, in a
     folder of its own; searches by the protocol "tuned" are in "search" in the scenario's folder.
     Comparisons of the engines are reported in the folder "engine": the parts that ran last, of the
-    scenario that ran last; serving in "serving" in the scenario's folder.
+    scenario that ran last; serving and sizes in "serving" and "sizes" in the scenario's folder.
     """
     from peftcore.report.engines.render import write_engine_report
     from peftcore.report.rates import SEARCH_NAME, is_search, write_rates_report
     from peftcore.report.render import write_report
     from peftcore.report.serving.render import SERVING_NAME, write_serving_report
+    from peftcore.report.sizes.render import SIZES_NAME, write_sizes_report
     from peftcore.results.selecting import (
         newest_parts,
         newest_serving,
         newest_settings,
+        newest_sizes,
         of_a_search,
         of_serving,
+        of_sizes,
         other_protocols,
     )
+    from peftcore.results.store import all_stores, has_store, sizes_store
 
-    records = _stored(store, scenario)
+    _stored_somewhere(store)
+    sized = _read([sizes_store(store)], scenario) if has_store(sizes_store(store)) else []
+    beside = [place for place in all_stores(store) if place != sizes_store(store)]
+    records = _read([place for place in beside if has_store(place)], scenario)
     served = newest_serving(records)
     own = [r for r in records if r.trial.get("part") is None and not of_serving(r)]
     groups = newest_settings(record for record in own if not of_a_search(record))
     searches = newest_settings(record for record in own if of_a_search(record))
     compared = newest_parts(records)
-    if not groups and not searches and not compared and not served:
+    by_size = newest_sizes(sized)
+    if not groups and not searches and not compared and not served and not by_size:
         wanted = f" of scenario {scenario!r}" if scenario else ""
         raise UsageError(f"{store} holds no record{wanted}: run one first, or import some")
 
@@ -247,6 +257,8 @@ def report(store: Path, scenario: str | None, out: Path) -> None:
         tell(write_rates_report(group, out / name / SEARCH_NAME), group)
     for name, group in served.items():
         tell(write_serving_report(group, out / name / SERVING_NAME), group)
+    if of_sizes(by_size):
+        tell(write_sizes_report(by_size, out / by_size[0].scenario / SIZES_NAME), by_size)
     if compared:
         tell(write_engine_report(compared, out / "engine"), compared)
 

@@ -20,18 +20,21 @@ from peftcore.report.engines.render import write_engine_report
 from peftcore.report.rates import SEARCH_NAME, write_rates_report
 from peftcore.report.render import write_report
 from peftcore.report.serving.render import SERVING_NAME, write_serving_report
+from peftcore.report.sizes.render import SIZES_NAME, write_sizes_report
 from peftcore.results.collecting import Collector
 from peftcore.results.records import Record
 from peftcore.results.selecting import (
     newest_parts,
     newest_serving,
+    newest_sizes,
     other_protocols,
 )
-from peftcore.results.store import Store, engine_store, serving_store
+from peftcore.results.store import Store, engine_store, has_store, serving_store, sizes_store
 from peftcore.running.planning import Selection, plan, shortfall
 from peftcore.scenarios import Protocol, find_scenario, is_declared, override
 from peftcore.serving.process import Drive, run_serving
 from peftcore.serving.trials import ROUNDS, ServingPlan, ServingTrial
+from peftcore.sizes.planning import Hold, SizesPlan
 from peftcore.trials import Outcome, Part, Trial
 from peftcore.tuning.searching import SEARCH_TRIALS, Search, search
 
@@ -58,6 +61,8 @@ class Comparison:
         report: the folder of the report; ``None`` for the usual place.
         search_trials: how many trials each method's search for a learning rate takes.
         serving_rounds: in how many rounds it is measured what serving costs.
+        sizes: of training sets; ``None`` for the usual ones.
+        sizes_hold: what is the same for all of them.
     """
 
     selection: Selection
@@ -66,6 +71,8 @@ class Comparison:
     report: Path | None = None
     search_trials: int = SEARCH_TRIALS
     serving_rounds: int = ROUNDS
+    sizes: Sequence[str] | None = None
+    sizes_hold: Hold = Hold.STEPS
     _plans: dict[str, list[Trial]] = field(default_factory=dict)
 
     def validate(self) -> None:
@@ -272,6 +279,51 @@ class Comparison:
             return []
         folder = self.report or REPORTS / records[0].scenario / SERVING_NAME
         return [f"report: {write_serving_report(records, folder)}"]
+
+    @cached_property
+    def sizes_collector(self) -> Collector:
+        """What gets the records by size: a store of their own, as for the engines."""
+        folder = sizes_store(self.collector.folder)
+        return replace(self.collector, folder=folder, ran=[], reused=[])
+
+    @cached_property
+    def _sizes_plan(self) -> SizesPlan:
+        return SizesPlan(self.selection, self.sizes, self.sizes_hold)
+
+    def sizes_plan(self) -> SizesPlan:
+        """Return what is trained on how many examples."""
+        return self._sizes_plan
+
+    def collect_sized(self, trial: Trial) -> Record:
+        """Return the record of a trial on so many examples, reused where it can be.
+
+        On as many as the scenario has it is a trial of the comparison itself, whose record is taken
+        where there is one.
+
+        Raises:
+            StoreError: the record could not be stored.
+        """
+        collector = self.sizes_collector
+        if collector.stored(trial) is None and has_store(self.collector.folder):
+            found = self.collector.stored(trial)
+            if found is not None:
+                with Store(collector.folder) as store:
+                    store.commit(found)
+        return collector.collect(trial)
+
+    def write_sizes_report(self, ids: Collection[str]) -> list[str]:
+        """Write the report by size, and return a line that tells of it.
+
+        Args:
+            ids: of the trials that ran now, or whose records were there.
+
+        Raises:
+            PeftcoreError: the records can't be read, or are of a single size.
+        """
+        with Store(self.sizes_collector.folder) as store:
+            records = newest_sizes(store.records(), now=ids)
+        folder = self.report or REPORTS / records[0].scenario / SIZES_NAME
+        return [f"report: {write_sizes_report(records, folder)}"]
 
     def require_usable(self, scenarios: Iterable[str]) -> None:
         """Plan these scenarios; one usable among several is enough to go on.

@@ -33,6 +33,7 @@ from peftcore.pytest_session import (
     hands_out_work,
     worker_of,
 )
+from peftcore.pytest_sizes import RunnableSizes, peft_sizes
 from peftcore.pytest_trial import PeftTrial
 from peftcore.scenarios import find_scenario
 
@@ -40,9 +41,11 @@ __all__ = [
     "RunnableCell",
     "RunnablePairs",
     "RunnableServing",
+    "RunnableSizes",
     "peft_cell",
     "peft_pairs",
     "peft_serving",
+    "peft_sizes",
     "skip_without_gpu",
 ]
 """What tests import from here; the fixtures are for pytest to find."""
@@ -101,6 +104,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=20,
         help="rounds in which test_serving.py measures each method (default: 20)",
+    )
+    option(
+        "--peft-sizes",
+        metavar="N[,N…]",
+        help="training examples of test_data_sizes.py, or all (default: 100,300,1000 and the "
+        "scenario's own)",
+    )
+    option(
+        "--peft-sizes-hold",
+        metavar="steps|epochs",
+        default="steps",
+        help="what test_data_sizes.py keeps the same for all sizes (default: steps)",
     )
     option("--peft-store", metavar="PATH", default=".peftcore", help="folder of the store")
     option("--peft-report", metavar="DIR", help="folder of the report (default: reports/SCENARIO)")
@@ -216,6 +231,7 @@ def pytest_handlecrashitem(report: Any, crashitem: str, sched: Any) -> None:
 _BESIDE = {
     "peft_pairs": "engine_pairs",
     "peft_serving": "serving_plan",
+    "peft_sizes": "sizes_plan",
 }
 """Fixtures of what is measured beside the comparison, each with what plans it."""
 
@@ -372,6 +388,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     for ids, what, writer in (
         (peft.ran.paired, "the engines", "write_engine_report"),
         (peft.ran.served, "serving", "write_serving_report"),
+        (peft.ran.sized, "the sizes", "write_sizes_report"),
     ):
         if not ids:
             continue

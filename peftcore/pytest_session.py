@@ -32,7 +32,7 @@ DEFAULT_SCENARIOS: tuple[str, ...] = ("embedded", "imdb-roberta")
 """Without ``--peft-scenario``: the one for any machine, and the study's, which needs a GPU."""
 
 RAN_IN, REUSED, PAIRED = "peftcore_scenario", "peftcore_reused", "peftcore_paired"
-SERVED = "peftcore_served"
+SERVED, SIZED = "peftcore_served", "peftcore_sized"
 PLANNED = "peftcore_planned"
 """Names of the properties by which tests tell the session what they did."""
 
@@ -49,6 +49,7 @@ class Ran:
         reused: ids of trials whose records were in the store.
         paired: ids of the trials that compared the engines.
         served: ids of the trials that measured what serving costs.
+        sized: ids of the trials by the size of their data.
         own: trials that tests declared themselves.
         planned: by the name of each test that ended by itself, the ids of the trials that it set
             out to get.
@@ -59,6 +60,7 @@ class Ran:
     reused: set[str] = field(default_factory=set)
     paired: set[str] = field(default_factory=set)
     served: set[str] = field(default_factory=set)
+    sized: set[str] = field(default_factory=set)
     own: list[Trial] = field(default_factory=list)
     planned: dict[str, list[str]] = field(default_factory=dict)
     refused: bool = False
@@ -80,6 +82,8 @@ class Ran:
                     self.paired.add(str(value))
                 elif name == SERVED:
                     self.served.add(str(value))
+                elif name == SIZED:
+                    self.sized.add(str(value))
                 elif name == OWN_TRIAL:
                     trial, reused = read_told(str(value))
                     self.own.append(trial)
@@ -125,6 +129,7 @@ class PeftSession:
         from peftcore.results.collecting import Collector
         from peftcore.running.planning import Selection, parse_methods, parse_seeds
         from peftcore.running.progress import ProgressDisplay, ProgressFile
+        from peftcore.sizes.planning import Hold, parse_sizes
 
         option = self.config.getoption
         scenario, methods, seeds, report = (
@@ -167,6 +172,7 @@ class PeftSession:
         rounds = option("--peft-serving-rounds")
         if rounds < 1:
             raise UsageError(f"--peft-serving-rounds {rounds} is not usable: expected 1 or more")
+        sizes, hold = option("--peft-sizes"), option("--peft-sizes-hold")
         return Comparison(
             selection,
             names,
@@ -174,6 +180,8 @@ class PeftSession:
             folder,
             search_trials=trials,
             serving_rounds=rounds,
+            sizes=None if sizes is None else parse_sizes(sizes, where="--peft-sizes"),
+            sizes_hold=member(Hold, hold, where="--peft-sizes-hold"),
         )
 
     @cached_property
@@ -219,6 +227,8 @@ class PeftSession:
             return [t for t in self.comparison.trials(first) if t.method.slug == second]
         if fixture == "peft_serving":
             return [self.comparison.serving_plan().trial(find_method(first))]
+        if fixture == "peft_sizes":
+            return self.comparison.sizes_plan().trials(find_method(first), second)
         groups = self.comparison.engine_pairs().groups(find_method(first), Part(second))
         return [trial for group in groups for trial in group]
 
@@ -245,6 +255,7 @@ class PeftSession:
             collector = {
                 "peft_pairs": self.comparison.engine_collector,
                 "peft_serving": self.comparison.serving_collector,
+                "peft_sizes": self.comparison.sizes_collector,
             }.get(planned[0], self.comparison.collector)
             try:
                 trials = self.trials_of(*planned)

@@ -1,4 +1,4 @@
-"""What is measured beside the comparison, as a user runs it: serving."""
+"""What is measured beside the comparison, as a user runs it: serving and sizes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from peftcore.__main__ import main
 from peftcore.results.records import read_records
-from peftcore.results.store import Store, serving_store
+from peftcore.results.store import Store, serving_store, sizes_store
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -24,7 +24,7 @@ def options(
 ) -> list[str]:
     """A folder with the benchmarks, and options for trials that take seconds."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    for name in ("conftest.py", "test_serving.py"):
+    for name in ("conftest.py", "test_serving.py", "test_data_sizes.py"):
         (pytester.path / name).write_bytes((BENCHMARKS / name).read_bytes())
     return [
         *("--peft-model", str(tiny_bert), "--peft-data", str(tiny_data)),
@@ -68,10 +68,40 @@ def test_serving_is_measured_by_pedantic_rounds_reported_and_reused(
     assert runner.invoke(main, ["audit", str(folder)]).exit_code == 0
 
 
+@pytest.mark.slow
+def test_sizes_are_trained_reported_and_reused(
+    pytester: pytest.Pytester, options: list[str]
+) -> None:
+    asked = ["test_data_sizes.py", *options, "--peft-method", "lora", "--peft-sizes", "16,32"]
+    result = pytester.runpytest_subprocess(*asked, timeout=300)
+    result.assert_outcomes(passed=2)
+    folder = pytester.path / "reports" / "embedded" / "sizes"
+    records = list(read_records(folder / "records.jsonl"))
+    sizes = [(r.method, r.trial["task"]["train_examples"]) for r in records]
+    assert sizes == [("lora", 16), ("lora", 32)]
+    steps = {len(r.measurement.losses) for r in records if r.measurement}
+    assert steps == {4}
+    again = pytester.runpytest_subprocess(*asked, timeout=300)
+    again.assert_outcomes(passed=2)
+    with Store(sizes_store(pytester.path / ".peftcore"), create=False) as store:
+        assert {r.id: r.created for r in store.records()} == {r.id: r.created for r in records}
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    runner = CliRunner()
+    assert runner.invoke(main, ["report", "--out", "again"]).exit_code == 0
+    assert Path("again/embedded/sizes/report.md").read_text(encoding="utf-8") == text
+    published = ["import", str(folder / "records.jsonl"), "--store", "other"]
+    assert runner.invoke(main, published).exit_code == 0
+    assert runner.invoke(main, ["report", "--store", "other", "--out", "more"]).exit_code == 0
+    assert Path("more/embedded/sizes/report.md").read_text(encoding="utf-8") == text
+    assert runner.invoke(main, ["audit", str(folder)]).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
         (("--peft-serving-rounds", "0"), "--peft-serving-rounds 0 is not usable"),
+        (("--peft-sizes", "many"), "--peft-sizes 'many' is not usable"),
+        (("--peft-sizes-hold", "step"), "did you mean 'steps'?"),
     ],
 )
 def test_what_can_not_be_meant_is_refused(

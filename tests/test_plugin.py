@@ -37,7 +37,7 @@ OPTIONS = (
     *("--peft-gate-metrics", "--peft-gate-summary"),
     "--peft-checkpoint-seconds",
     *("--peft-protocol", "--peft-search-trials", "--peft-gpu-trials"),
-    *("--peft-serving-rounds"),
+    *("--peft-serving-rounds", "--peft-sizes", "--peft-sizes-hold"),
 )
 
 USAGE_ERROR = 4

@@ -13,6 +13,7 @@ from peftcore.audit.recomputing_comparison import recompute_comparison
 from peftcore.audit.recomputing_engines import recompute_engines
 from peftcore.audit.recomputing_rates import recompute_rates
 from peftcore.audit.recomputing_serving import recompute_serving
+from peftcore.audit.recomputing_sizes import recompute_sizes
 from peftcore.audit.rendering import Kind, kind_of
 from peftcore.report.render import REPORT_NAME
 
@@ -21,6 +22,7 @@ _WAYS = {
     Kind.ENGINES: recompute_engines,
     Kind.RATES: recompute_rates,
     Kind.SERVING: recompute_serving,
+    Kind.SIZES: recompute_sizes,
 }
 
 

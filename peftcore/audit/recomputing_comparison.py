@@ -191,7 +191,7 @@ def _metrics(table: Table, data: Data, ledger: Ledger) -> None:
             means = data.means(slug)
             follows = [float(np.mean(means))]
             if len(means) > 1 or len(data.seeds) == 1:
-                follows += _interval(data, slug)
+                follows += interval_of(data, slug)
             cells.numbers(line, row, columns["Accuracy (%)"], follows)
 
 
@@ -202,7 +202,8 @@ def _mean_and_spread(values: Sequence[float]) -> list[float]:
     return [float(np.mean(values)), *([spread] if len(set(values)) > 1 else [])]
 
 
-def _interval(data: Data, slug: str) -> tuple[float, float]:
+def interval_of(data: Data, slug: str) -> tuple[float, float]:
+    """Return the 95% interval of an accuracy on texts like these; of one seed, of its model."""
     right = np.array(list(data.right[slug].values()))
     if len(right) == 1:
         return second.wilson(int(right.sum()), right.size)
@@ -222,8 +223,8 @@ def _accuracies(table: Table, data: Data, ledger: Ledger) -> None:
         follows: dict[str, Sequence[float]] = {
             "Seeds": [len(means)],
             "Accuracy (%)": [float(np.mean(means))],
-            "On texts like these": _interval(data, slug),
-            "On texts like these (these models alone)": _interval(data, slug),
+            "On texts like these": interval_of(data, slug),
+            "On texts like these (these models alone)": interval_of(data, slug),
         }
         if len(means) > 1:
             found = second.on_this_test_set(second.squares(right), data.prior)

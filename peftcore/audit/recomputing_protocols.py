@@ -23,7 +23,7 @@ def protocol_of(content: Content) -> str:
 
 
 @dataclass(frozen=True)
-class _Changes:
+class Changes:
     """Differences of one kind between two protocols, by method."""
 
     apart: Mapping[str, Answers]
@@ -69,7 +69,7 @@ def recompute_protocols(text: str, sides: Mapping[str, Data], ledger: Ledger) ->
 
 def _gains(table: Table, sides: tuple[Data, Data], ledger: Ledger) -> None:
     before, after = sides
-    gains = _Changes(
+    gains = Changes(
         {
             slug: np.array([after.right[slug][seed] - before.right[slug][seed] for seed in seeds])
             for slug in after.right
@@ -107,7 +107,7 @@ def _gaps(table: Table, sides: tuple[Data, Data], ledger: Ledger) -> None:
     def gap(side: Data, slug: str, seed: int) -> Answers:
         return side.right[slug][seed] - side.right["full"][seed]
 
-    closed = _Changes(
+    closed = Changes(
         {
             slug: np.array([gap(after, slug, seed) - gap(before, slug, seed) for seed in seeds])
             for slug in after.right

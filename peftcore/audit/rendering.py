@@ -20,8 +20,9 @@ from peftcore.report.page.rendering import PAGE_NAME
 from peftcore.report.rates import is_search, write_rates_report
 from peftcore.report.render import FIGURES_NAME, RECORDS_NAME, REPORT_NAME, write_report
 from peftcore.report.serving.render import write_serving_report
+from peftcore.report.sizes.render import write_sizes_report
 from peftcore.results.records import Record
-from peftcore.results.selecting import of_serving
+from peftcore.results.selecting import of_serving, of_sizes
 
 
 class Kind(StrEnum):
@@ -31,6 +32,7 @@ class Kind(StrEnum):
     RATES = "a search over learning rates"
     ENGINES = "a comparison of the engines"
     SERVING = "what serving costs"
+    SIZES = "a comparison by size of the training set"
 
 
 _WRITERS = {
@@ -38,6 +40,7 @@ _WRITERS = {
     Kind.RATES: write_rates_report,
     Kind.ENGINES: write_engine_report,
     Kind.SERVING: write_serving_report,
+    Kind.SIZES: write_sizes_report,
 }
 
 
@@ -47,6 +50,8 @@ def kind_of(records: Sequence[Record]) -> Kind:
         return Kind.SERVING
     if any(record.trial.get("part") is not None for record in records):
         return Kind.ENGINES
+    if of_sizes(records):
+        return Kind.SIZES
     return Kind.RATES if is_search(records) else Kind.COMPARISON
 
 

@@ -39,6 +39,7 @@ _NOT_MEASURING = (
     "conformance",
     "tuning",
     "serving",
+    "sizes",
     "comparison.py",
     "enginepairs.py",
     "diagnosis.py",
@@ -46,6 +47,7 @@ _NOT_MEASURING = (
     "pytest_plugin.py",
     "pytest_serving.py",
     "pytest_session.py",
+    "pytest_sizes.py",
     "pytest_trial.py",
     "__main__.py",
 )

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from peftcore.measuring.environment import environment_key
+from peftcore.methods import Trains
 from peftcore.results.records import Record
 from peftcore.scenarios import Protocol, Split
 from peftcore.trials import Part
@@ -54,6 +55,60 @@ def newest_serving(records: Iterable[Record]) -> dict[str, list[Record]]:
         scenario: list({record.method: record for record in found}.values())
         for scenario, found in served.items()
     }
+
+
+def of_sizes(records: Sequence[Record]) -> bool:
+    """Return whether records are of methods on training sets of several sizes."""
+    return len({_size(record) for record in records if _sizeable(record)}) > 1 and all(
+        map(_sizeable, records)
+    )
+
+
+def newest_sizes(records: Iterable[Record], *, now: Collection[str] = ()) -> list[Record]:
+    """Return the records of a comparison of sizes that belong in one report.
+
+    They differ in method, seed and size alone. Of each size they are those that saw each example
+    as often as what ran last did, a bag of words apart.
+
+    Args:
+        records: in the order in which they were made; what can't stand there is left out.
+        now: ids of trials that count as run last, although their records were there before.
+    """
+    ordered = sorted(
+        (record for record in records if _sizeable(record)), key=lambda record: record.id in now
+    )
+    chosen = [one for one in ordered if _but_size(one) == _but_size(ordered[-1])]
+    repeats = {_size(one): _repeats(one) for one in chosen if not _fitted(one)}
+    kept = [one for one in chosen if _fitted(one) or _repeats(one) == repeats[_size(one)]]
+    return list({(one.method, _size(one), one.seed): one for one in kept}.values())
+
+
+def _sizeable(record: Record) -> bool:
+    trial = record.trial
+    if trial.get("part") is not None or of_serving(record):
+        return False
+    return bool(trial.get("task", {}).get("split") == Split.TEST)
+
+
+def _size(record: Record) -> int:
+    return int(record.trial["task"]["train_examples"])
+
+
+def _repeats(record: Record) -> int:
+    return int(record.trial["task"].get("repeats", 1))
+
+
+def _fitted(record: Record) -> bool:
+    """Return whether a trial has no steps, so that it sees nothing repeatedly."""
+    return bool(record.trial.get("hyperparameters", {}).get("trains") == Trains.BAG_OF_WORDS)
+
+
+def _but_size(record: Record) -> str:
+    trial = record.trial
+    task = {n: v for n, v in trial["task"].items() if n not in ("train_examples", "repeats")}
+    recipe = {n: v for n, v in trial["recipe"].items() if n != "learning_rate"}
+    kept = [*_subject(record), task, recipe, trial["engine"], trial.get("protocol")]
+    return f"{environment_key(record.environment)} {json.dumps(kept, sort_keys=True)}"
 
 
 def of_a_search(record: Record) -> bool:

@@ -27,6 +27,7 @@ LOCK_FILE = "store.lock"
 
 _ENGINE_FOLDER = "engine"
 _SERVING_FOLDER = "serving"
+_SIZES_FOLDER = "sizes"
 _BUSY_SECONDS = 60.0
 _RETRY_SECONDS = 0.02
 
@@ -67,9 +68,14 @@ def serving_store(folder: Path) -> Path:
     return folder / _SERVING_FOLDER
 
 
+def sizes_store(folder: Path) -> Path:
+    """Return the folder, in that of a store, for the records of trials by size of their data."""
+    return folder / _SIZES_FOLDER
+
+
 def all_stores(folder: Path) -> tuple[Path, ...]:
     """Return the folder of a store and those of the stores in it, whether or not they are there."""
-    return (folder, engine_store(folder), serving_store(folder))
+    return (folder, engine_store(folder), serving_store(folder), sizes_store(folder))
 
 
 def has_store(folder: Path) -> bool:

@@ -1,0 +1,1 @@
+"""The report on how accuracy grows with the training set."""

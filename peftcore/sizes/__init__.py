@@ -1,0 +1,1 @@
+"""How much data: trials on nested parts of the training set."""

@@ -1,0 +1,154 @@
+"""The report by size of the training set, from records that nothing was trained for."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peftcore.audit.auditing import audit
+from peftcore.errors import UsageError
+from peftcore.methods import find_method
+from peftcore.report.pairing import Standing
+from peftcore.report.sizes.gathering import BySize, standing_from
+from peftcore.report.sizes.render import write_sizes_report
+from peftcore.results.records import Record
+from peftcore.results.selecting import newest_sizes, of_sizes
+from peftcore.statistics.comparing import holm
+from tests.audit.conftest import named
+from tests.report.conftest import build
+
+OWN, EXAMPLES, EPOCHS = 600, 400, 3
+ACCURACY: Mapping[str, Mapping[int, float]] = {
+    # Full needs many examples, LoRA few, and words are enough for neither at the largest size.
+    "full": {100: 0.60, 300: 0.74, 600: 0.90},
+    "lora": {100: 0.75, 300: 0.80, 600: 0.84},
+    "bow": {100: 0.74, 300: 0.70, 600: 0.70},
+}
+
+
+def content(method: str, size: int, seed: int, *, hold: str = "steps") -> dict[str, Any]:
+    """Return a whole record of a method on so many examples, as JSON."""
+    accuracy = ACCURACY[method][size] + 0.01 * (seed - 43)
+    record = build(
+        method, seed=seed, examples=EXAMPLES, accuracy=accuracy, gpu=False, scenario="imdb-minilm"
+    )
+    made: dict[str, Any] = json.loads(record.to_line())
+    trial, measured = made["trial"], made["measurement"]
+    repeats = OWN // size if method != "bow" and hold == "steps" else 1
+    trial["task"] |= {"train_examples": size, **({"repeats": repeats} if repeats > 1 else {})}
+    trial["recipe"]["epochs"] = EPOCHS
+    trial["hyperparameters"] = find_method(method).hyperparameters()
+    texts = EPOCHS * size * repeats
+    steps = EPOCHS * math.ceil(size * repeats / trial["recipe"]["batch_size"])
+    if measured["losses"]:
+        measured["losses"] = [[n, 0.5] for n in range(1, steps + 1)]
+        measured["train_loss"] = 0.5
+        measured["train_tokens"] = 100 * texts
+        measured["tokens_per_second"] = 100 * texts / measured["train_seconds"]
+    return named(made)
+
+
+def contents(hold: str = "steps", seeds: Sequence[int] = (42, 43, 44)) -> list[dict[str, Any]]:
+    return [
+        content(method, size, seed, hold=hold)
+        for method, sizes in ACCURACY.items()
+        for size in sizes
+        for seed in seeds
+    ]
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    return read(contents())
+
+
+def read(made: Sequence[dict[str, Any]]) -> list[Record]:
+    return [Record.from_json(one) for one in made]
+
+
+def test_standings_are_of_tests_corrected_for_the_number_of_sizes(records: list[Record]) -> None:
+    pairs = BySize(records).against("lora", "full")
+    assert list(pairs) == [100, 300, 600]
+    standings = [pairs[size].standing for size in pairs]
+    assert standings[0] is Standing.ABOVE
+    assert standings[-1] is Standing.BELOW
+    raw = [pairs[size].p_value for size in pairs]
+    assert None not in raw
+    corrected = [pairs[size].adjusted_p for size in pairs]
+    assert corrected == pytest.approx(holm([p for p in raw if p is not None]))
+
+
+def test_a_run_of_sizes_ends_at_the_first_that_stands_otherwise(records: list[Record]) -> None:
+    pairs = BySize(records).against("lora", "full")
+    assert standing_from(pairs, Standing.BELOW) is None
+    assert standing_from(pairs, Standing.BELOW, down=True) == 300
+    turned = {size: paired.turned() for size, paired in pairs.items()}
+    assert standing_from(turned, Standing.BELOW) == (
+        600 if pairs[300].standing is Standing.ABOVE else 300
+    )
+
+
+def test_sentences_follow_from_the_tests(records: list[Record], tmp_path: Path) -> None:
+    text = write_sizes_report(records, tmp_path).read_text(encoding="utf-8")
+    pairs = BySize(records).against("lora", "full")
+    (full,) = [line for line in text.split("\n") if line.startswith("**Against Full.**")]
+    above = [f"{size:,}" for size in pairs if pairs[size].standing is Standing.ABOVE]
+    assert f"LoRA is above it at {' and '.join(above)} examples; below it at 600 examples" in full
+    (words,) = [line for line in text.split("\n") if line.startswith("**Against a bag of words")]
+    assert "Full is above it at" in words
+    assert "and below it at 100." in words
+    assert "Up to 100 examples, no method is shown to be above it." in words
+    assert (tmp_path / "figures" / "sizes.png").exists()
+    assert "gone through more often than large ones, to 225 steps" in text
+
+
+def test_epochs_held_the_same_are_told(tmp_path: Path) -> None:
+    text = write_sizes_report(read(contents("epochs")), tmp_path).read_text(encoding="utf-8")
+    assert "for as many epochs, and so for 39 to 225 steps" in text
+
+
+def test_one_seed_says_so(tmp_path: Path) -> None:
+    text = write_sizes_report(read(contents(seeds=(42,))), tmp_path).read_text(encoding="utf-8")
+    assert text.count("one seed says nothing about other seeds") == 2
+
+
+@pytest.mark.parametrize("seeds", [(42, 43, 44), (42,)])
+def test_the_audit_follows_the_report(seeds: Sequence[int], tmp_path: Path) -> None:
+    write_sizes_report(read(contents(seeds=seeds)), tmp_path)
+    found = audit(tmp_path)
+    assert found.kind == "a comparison by size of the training set"
+    assert found.findings == ()
+    assert all(part.checked > 30 for part in found.parts)
+
+
+def test_the_audit_finds_a_number_that_was_changed(records: list[Record], tmp_path: Path) -> None:
+    text = write_sizes_report(records, tmp_path).read_text(encoding="utf-8")
+    (row,) = [line for line in text.partition("## Against Full")[0].split("\n") if "| LoRA" in line]
+    changed = row.replace("75.00", "75.10", 1)
+    assert changed != row
+    (tmp_path / "report.md").write_text(text.replace(row, changed), encoding="utf-8")
+    assert [len(part.findings) for part in audit(tmp_path).parts] == [0, 1, 1]
+
+
+def test_what_ran_last_decides_how_often_examples_come(records: list[Record]) -> None:
+    others = read(contents("epochs"))
+    found = newest_sizes([*others, *records])
+    assert {record.id for record in found} == {record.id for record in records}
+    again = newest_sizes([*others, *records], now={record.id for record in others})
+    key = [(r.method, r.trial["task"]["train_examples"], r.seed) for r in again]
+    assert len(set(key)) == len(key) == len(records)
+    assert all("repeats" not in record.trial["task"] for record in again)
+
+
+def test_other_records_are_no_comparison_of_sizes(records: list[Record], tmp_path: Path) -> None:
+    alone = [r for r in records if r.trial["task"]["train_examples"] == 100]
+    assert of_sizes(records)
+    assert not of_sizes(alone)
+    assert newest_sizes([]) == []
+    with pytest.raises(UsageError, match="records of several sizes"):
+        write_sizes_report(alone, tmp_path)
