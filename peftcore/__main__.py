@@ -16,7 +16,15 @@ import click
 from tabulate import tabulate
 
 from peftcore.accelerations import ACCELERATIONS
-from peftcore.errors import PeftcoreError, RecordNotStored, StoreError, UsageError, member, unknown
+from peftcore.errors import (
+    PeftcoreError,
+    RecordNotStored,
+    StoreError,
+    UsageError,
+    member,
+    printable,
+    unknown,
+)
 from peftcore.methods import METHODS, Trains
 from peftcore.running.planning import Selection, parse_methods, plan
 from peftcore.running.progress import ProgressDisplay
@@ -166,6 +174,104 @@ def run(
         click.echo(record.to_line())
     if record.outcome is not Outcome.OK:
         sys.exit(EXIT_NOT_OK)
+
+
+@main.command()
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A file with texts and their classes (CSV, parquet, JSON lines), or a folder.",
+)
+@click.option("--model", default="minilm", show_default=True, metavar="ID-OR-PATH")
+@click.option("--budget", default="30m", show_default=True, help="Wall time for all of it.")
+@click.option("--memory", metavar="SIZE", help="Most memory that training may take, such as 8GB.")
+@click.option(
+    "--within",
+    type=click.FloatRange(min=0, min_open=True, max=50),
+    default=0.5,
+    show_default=True,
+    metavar="POINTS",
+    help="How far below the best it may be and still do.",
+)
+@click.option(
+    "--cost",
+    default="parameters",
+    show_default=True,
+    help="What the cheapest is told by: parameters, time or memory.",
+)
+@click.option("--methods", metavar="NAME[,NAME…]", help="Methods or groups of them to race.")
+@click.option(
+    "--rates",
+    type=click.IntRange(1, 9),
+    default=3,
+    show_default=True,
+    help="Learning rates to try of each method.",
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override one field; repeatable."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("peftcore-choice"),
+    show_default=True,
+    help="Folder for the trained model, its card and the report.",
+)
+@_store_option
+@_json_option
+@_told
+def choose(
+    data: Path,
+    model: str,
+    budget: str,
+    memory: str | None,
+    within: float,
+    cost: str,
+    methods: str | None,
+    rates: int,
+    settings: tuple[str, ...],
+    out: Path,
+    store: Path,
+    json_file: str | None,
+) -> None:
+    """Find the method for your own data: race several, train the best, say how sure that is."""
+    from peftcore.choosing.asking import (
+        DEFAULT_METHODS,
+        Cost,
+        Request,
+        parse_bytes,
+        parse_duration,
+        parse_raced,
+    )
+    from peftcore.choosing.choice import choose as choose_method
+    from peftcore.choosing.papers import write_papers
+    from peftcore.choosing.telling import to_json, verdict
+    from peftcore.choosing.trialling import store_of
+
+    names = DEFAULT_METHODS if methods is None else parse_methods(methods)
+    request = Request(
+        data=data,
+        model=model,
+        methods=parse_raced(names, where="--methods"),
+        rates=rates,
+        budget_seconds=parse_duration(budget, where="--budget"),
+        memory_bytes=None if memory is None else parse_bytes(memory, where="--memory"),
+        within=within,
+        cost=member(Cost, cost, where="--cost"),
+        settings=settings,
+        store=store,
+        out=out,
+    )
+    _require_writable(json_file)
+    _mend(store_of(store))
+    choice = choose_method(
+        request, ProgressDisplay(sys.stderr), lambda line: click.echo(printable(line), err=True)
+    )
+    path = write_papers(choice)
+    to_stderr = _write_json(to_json(choice), json_file)
+    for line in (*verdict(choice), f"The report is {path}, the model is in {out / 'adapter'}."):
+        click.echo(printable(line), err=to_stderr)
 
 
 @main.command("import")

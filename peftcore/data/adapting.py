@@ -78,7 +78,15 @@ def adapt(folder: Path, task: Task, named: Collection[str]) -> Adapted:
         UsageError: the data can't be read, or leaves open what is meant; the message says what to
             name.
     """
-    files = files_of(folder, "train")
+    return adapt_files(files_of(folder, "train"), task, named)
+
+
+def adapt_files(files: Sequence[Path], task: Task, named: Collection[str]) -> Adapted:
+    """Do as :func:`adapt` does, by the files that hold the training set.
+
+    Raises:
+        UsageError: as there.
+    """
     head = read_head(files[0], ROWS_SEEN)
     found = _find_columns(files[0], head, task, named)
     if "labels" in named or task.classes:
@@ -197,6 +205,8 @@ def _with_classes(files: Sequence[Path], task: Task) -> Task:
             "with --peft-set labels=N"
         )
     names = _ordered(counts)
+    if len(names) == 1:
+        raise UsageError(f"{where} is {names[0]!r} in all {rows:,} rows: nothing to tell apart")
     if names == [str(number) for number in range(len(names))]:
         return replace(task, labels=max(len(names), 2))
     return replace(task, classes=tuple(names))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -137,7 +137,21 @@ def _read_version(
 
 
 def _read_split(folder: Path, split: str, task: Task) -> Examples:
-    files = files_of(folder, split)
+    return read_examples(files_of(folder, split), task, what=f"the {split} set")
+
+
+def read_examples(files: Sequence[Path], task: Task, *, what: str) -> Examples:
+    """Return all examples of these files, in their order.
+
+    Args:
+        files: of one folder.
+        task: which columns and classes they must have.
+        what: what they hold, for the message.
+
+    Raises:
+        UsageError: they can't be read or learned from; the message names the file, the row and the
+            value.
+    """
     pair = task.pair_column
     texts: list[str] = []
     pairs: list[str] = []
@@ -149,12 +163,12 @@ def _read_split(folder: Path, split: str, task: Task) -> Examples:
             labels.append(_label(label, file, place, task))
             if pair is not None:
                 pairs.append(_text(second[0], file, place, pair))
-    shown = ", ".join(file.name for file in files)
+    folder, shown = files[0].parent, ", ".join(file.name for file in files)
     if not labels:
-        raise UsageError(f"{folder}: the {split} set ({shown}) is empty: it needs examples")
+        raise UsageError(f"{folder}: {what} ({shown}) is empty: it needs examples")
     if len(set(labels)) == 1:
         raise UsageError(
-            f"{folder}: all {len(labels)} labels of the {split} set ({shown}) are "
+            f"{folder}: all {len(labels)} labels of {what} ({shown}) are "
             f"{task.class_of(labels[0])}: there is nothing to tell apart; shuffle before cutting a "
             "sample"
         )

@@ -40,6 +40,7 @@ _NOT_MEASURING = (
     "tuning",
     "serving",
     "sizes",
+    "choosing",
     "comparison.py",
     "enginepairs.py",
     "diagnosis.py",

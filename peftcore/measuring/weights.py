@@ -7,6 +7,7 @@ with each other, and the record holds what was measured on them.
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from safetensors import safe_open
 BEGUN = "begun.safetensors"
 TRAINED = "trained.safetensors"
 """Files of the weights that a trial trains, before and after."""
+
+SAVED = "saved"
+"""A folder of what is needed to use what was trained, as peft or transformers load it."""
 
 
 @dataclass
@@ -49,6 +53,8 @@ class KeptWeights:
             },
         }
         (mine / BEGUN).unlink()
+        # Nothing but its weights is compared.
+        shutil.rmtree(mine / SAVED, ignore_errors=True)
         self.compared.append(trial_id)
         return told
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import peft
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from peftcore.methods import Trains
 from peftcore.models.attach import Classifier
@@ -31,6 +33,38 @@ def save_trained(classifier: Classifier, folder: Path) -> int:
         tensors = {name: parameter.detach().contiguous() for name, parameter in apart.items()}
         save_file(tensors, folder / APART_FILE)
     return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+
+
+def save_for_use(
+    classifier: Classifier,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    classes: Sequence[str],
+    max_length: int,
+) -> None:
+    """Write what peft or transformers load by themselves: an adapter, or else the whole model.
+
+    Only what peft doesn't save with an adapter, such as a head that it doesn't know of, is in a
+    file beside it.
+
+    Args:
+        classifier: that was trained.
+        tokenizer: of its backbone; saved with it.
+        folder: where the files go; made if need be.
+        classes: the names of the classes in the order of their numbers.
+        max_length: of the texts in tokens, as it was trained.
+    """
+    model: Any = classifier.model
+    folder.mkdir(parents=True, exist_ok=True)
+    if classifier.method.trains is Trains.ADAPTER:
+        save_trained(classifier, folder)
+    else:
+        model.config.id2label = dict(enumerate(classes))
+        model.config.label2id = {name: number for number, name in enumerate(classes)}
+        model.save_pretrained(folder)
+    tokenizer.model_max_length = max_length
+    tokenizer.save_pretrained(folder)
 
 
 def save_weights(classifier: Classifier, file: Path) -> None:

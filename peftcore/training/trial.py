@@ -23,7 +23,7 @@ from peftcore.measuring.flops import ModelFlops, count_flops
 from peftcore.measuring.matmul import matmul_rate
 from peftcore.measuring.memory import ResidentMemory, memory_meter, process_bytes
 from peftcore.measuring.phases import Phases
-from peftcore.measuring.weights import BEGUN, TRAINED
+from peftcore.measuring.weights import BEGUN, SAVED, TRAINED
 from peftcore.methods import Trains
 from peftcore.models.attach import Classifier, attach, count_parameters
 from peftcore.models.checks import (
@@ -38,9 +38,10 @@ from peftcore.models.loading import (
     DTYPES,
     classifier_config,
     load_classifier,
+    load_tokenizer,
     weights_folder,
 )
-from peftcore.models.saving import load_trained, save_trained, save_weights
+from peftcore.models.saving import load_trained, save_for_use, save_trained, save_weights
 from peftcore.scenarios import Recipe
 from peftcore.training.accelerating import Accelerated, accelerated, autocast, plain
 from peftcore.training.checkpoints import CheckpointFolder, Checkpoints, sole_use
@@ -90,8 +91,8 @@ def run_trial(
         sample: the examples that the trial's seed drew. The whole data set is not read here: its
             texts would stay resident and count as the method's memory.
         observe: told of each phase as it begins and of progress in training.
-        keep: a folder for the weights that are trained, as they were before and after; ``None``
-            keeps none.
+        keep: a folder for the weights that are trained, as they were before and after, and for what
+            is needed to use them; ``None`` keeps none.
         checkpoints: where the engine ``peftcore`` keeps checkpoints and goes on from one; ``None``
             keeps none.
 
@@ -229,6 +230,13 @@ def _run_classifier(
             )
         if keep is not None:
             save_weights(classifier, keep / TRAINED)
+            save_for_use(
+                classifier,
+                load_tokenizer(trial.backbone),
+                keep / SAVED,
+                classes=[task.class_of(label) for label in range(task.labels)],
+                max_length=task.max_length,
+            )
         counts = count_parameters(classifier)
         logits = probe_plainly(classifier.model)
         checks.append(check_pass(logits, accelerated_logits, recipe.precision))

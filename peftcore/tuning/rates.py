@@ -16,6 +16,9 @@ from numpy.random import default_rng
 DECADES = 2.0
 """How wide the first range is."""
 
+GRID_DECADES = 0.5
+"""Between two neighbours of a grid."""
+
 FIRST_SHARE = 0.6
 """Share of the trials that are spread over the first range."""
 
@@ -72,6 +75,12 @@ def next_rate(
         return _rounded(best.rate * 10 ** (step * (1 + random.random())))
     low, high = math.log10(rates[place - 1]), math.log10(rates[place + 1])
     return _rounded(10 ** random.uniform(low, high))
+
+
+def grid(around: float, count: int) -> list[float]:
+    """Return rates half a decade apart, ``around`` first, then those above and below it in turn."""
+    steps = [(place + 1) // 2 * (1 if place % 2 else -1) for place in range(count)]
+    return [_rounded(around * 10 ** (step * GRID_DECADES)) for step in steps]
 
 
 def best_of(tried: Sequence[Tried]) -> Tried | None:

@@ -1,0 +1,136 @@
+"""The model card of what was trained, as the Hugging Face hub reads it."""
+
+from __future__ import annotations
+
+import json
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from peftcore.choosing.choice import Choice
+from peftcore.choosing.delivering import ADAPTER_FOLDER, base_of
+from peftcore.choosing.racing import percent
+from peftcore.choosing.telling import test_accuracy
+from peftcore.choosing.using import APART_FILE
+from peftcore.methods import Trains
+from peftcore.models.architectures import architecture_of
+from peftcore.models.backbones import read_config
+from peftcore.report.markdown import escape
+
+
+def write_card(choice: Choice) -> str:
+    """Return the model card: metadata that the hub reads, and what a user must know."""
+    trial, decision, parts = choice.trial, choice.decision, choice.parts
+    method, backbone = trial.method, trial.backbone
+    adapter = method.trains is Trains.ADAPTER
+    tested, low, high = test_accuracy(choice.record)
+    base, revision = base_of(backbone)
+    data = ModelCardData(
+        base_model=base if revision is not None else None,
+        library_name="peft" if adapter else "transformers",
+        pipeline_tag="text-classification",
+        tags=["text-classification", "peftcore", method.slug],
+        metrics=["accuracy"],
+        model_name=f"{method.name} on {parts.name}",
+        eval_results=[
+            EvalResult(
+                task_type="text-classification",
+                dataset_type=parts.name,
+                dataset_name=parts.name,
+                dataset_split="test",
+                metric_type="accuracy",
+                metric_value=round(tested / 100, 4),
+            )
+        ],
+    )
+    classes = [parts.task.class_of(label) for label in range(parts.task.labels)]
+    recipe = trial.recipe
+    name = base if revision is not None else backbone.name
+    text = f"""
+# {escape(method.name)} on {escape(parts.name)}
+
+A text classifier: {escape(name)}, fine-tuned with {escape(method.name)}. {escape(method.summary)}
+
+- **Classes**: {", ".join(escape(one) for one in classes)}
+- **Test accuracy**: {tested:.1f}%, 95% interval [{low:.1f}, {high:.1f}] of this one trained model,
+  on {len(choice.record.labels or ()):,} examples that neither it nor its choice had seen
+- **Why this method**: with a probability of {percent(decision.within)} it is within
+  {choice.request.within:g} points of the best of {len(decision.belief.standings)} that were tried
+  on this data; see the report of the choice
+
+## Use
+
+```python
+{_snippet(choice, base, revision, classes)}
+```
+
+## Training
+
+{trial.task.train_examples:,} examples, {recipe.epochs} epochs in batches of {recipe.batch_size},
+AdamW at a learning rate of {recipe.learning_rate:g} that falls to zero, texts of up to
+{trial.task.max_length} tokens, {recipe.precision}, seed {trial.seed}. Made by peftcore; every trial
+of the choice is in its `records.jsonl`.
+
+## Limits
+
+It knows the classes above and texts like those that it was trained on. Nothing is known of its
+accuracy on other texts, nor of how it treats groups of people that the data does not tell apart.
+"""
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n{text}"))
+
+
+def _snippet(choice: Choice, base: str, revision: str | None, classes: list[str]) -> str:
+    """Return the code that answers one text."""
+    method, pairs = choice.trial.method, choice.parts.task.pair_column is not None
+    lines = ["import torch"]
+    texts = '"A text", "and its second"' if pairs else '"A text"'
+    apart = (choice.delivered.folder / APART_FILE).is_file()
+    others = "".join(f", {name}=torch.zeros(1, dtype=torch.long)" for name in method.inputs)
+    folder = ADAPTER_FOLDER
+    if method.trains is Trains.ADAPTER:
+        lines.append("from peft import PeftModel")
+    quantised = method.quantisation
+    names = ["AutoModelForSequenceClassification", "AutoTokenizer"]
+    names += ["BitsAndBytesConfig"] if quantised else []
+    if apart:
+        lines.append("from safetensors.torch import load_file")
+    lines.append(f"from transformers import {', '.join(names)}")
+    lines += ["", f'tokenizer = AutoTokenizer.from_pretrained("{folder}")']
+    if method.trains is Trains.ADAPTER:
+        labels = json.dumps(dict(enumerate(classes)), ensure_ascii=False)
+        lines.append(f"classes = {{int(n): name for n, name in {labels}.items()}}")
+        options = ["id2label=classes"]
+        if revision is not None:
+            options.append(f'revision="{revision}"')
+        if quantised:
+            architecture = architecture_of(read_config(choice.trial.backbone)["model_type"])
+            skipped = [
+                rf"(.*\.)?{name}" for name in (*architecture.head, *architecture.full_precision)
+            ]
+            lines += [
+                "four_bit = BitsAndBytesConfig(",
+                "    load_in_4bit=True,",
+                f'    bnb_4bit_quant_type="{quantised.data_type}",',
+                f"    bnb_4bit_use_double_quant={quantised.double},",
+                f"    llm_int8_skip_modules={json.dumps(skipped)},",
+                ")",
+            ]
+            options.append("quantization_config=four_bit")
+        lines += [
+            "base = AutoModelForSequenceClassification.from_pretrained(",
+            f"    {json.dumps(base)}, {', '.join(options)}",
+            ")",
+            f'model = PeftModel.from_pretrained(base, "{folder}").eval()',
+        ]
+        if apart:
+            lines.append(f'model.load_state_dict(load_file("{folder}/{APART_FILE}"), strict=False)')
+    else:
+        lines.append(
+            f'model = AutoModelForSequenceClassification.from_pretrained("{folder}").eval()'
+        )
+    lines += [
+        f'tokens = tokenizer({texts}, truncation=True, return_tensors="pt")',
+        "with torch.no_grad():",
+        f"    label = model(**tokens{others}).logits.argmax().item()",
+        "print(model.config.id2label[label])",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,198 @@
+"""A choice from end to end: data in, a race, a trained adapter and its papers out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from peftcore.choosing.arms import Run, arms_of
+from peftcore.choosing.asking import DEFAULT_METHODS, Request, parse_raced
+from peftcore.choosing.deciding import Decision, decide
+from peftcore.choosing.delivering import (
+    Delivered,
+    deliver,
+    require_usable,
+)
+from peftcore.choosing.parts import Parts, divide
+from peftcore.choosing.racing import SPARE, Ending, Race
+from peftcore.choosing.trialling import Bench, KeptModel, store_of
+from peftcore.errors import PeftcoreError, UsageError
+from peftcore.measuring.weights import SAVED
+from peftcore.results.collecting import Display
+from peftcore.results.records import Record
+from peftcore.scenarios import Recipe, Task, override
+from peftcore.trials import Outcome, Trial
+
+_FROM_DATA = {"train_examples", "test_examples", "split", "learning_rate", "accelerations"}
+"""Settings that a choice makes for itself."""
+
+_HEAD, _BAG_OF_WORDS = "head", "bow"
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Choice:
+    """What came of a choice.
+
+    Attributes:
+        request: what was asked for.
+        parts: of the data.
+        race: all that was tried.
+        decision: what is recommended.
+        trial: the last training.
+        record: of it; its accuracy is that on the test set.
+        tests: the reference rows' records on the test set.
+        delivered: the trained adapter.
+        records: of all trials.
+        spent_seconds: from beginning to end, all sessions together.
+    """
+
+    request: Request
+    parts: Parts
+    race: Race
+    decision: Decision
+    trial: Trial
+    record: Record
+    tests: tuple[Record, ...]
+    delivered: Delivered
+    records: tuple[Record, ...]
+    spent_seconds: float
+
+
+def choose(request: Request, display: Display, tell: Tell) -> Choice:
+    """Race methods on one's own data, train the one that is recommended, and hand it on.
+
+    Args:
+        request: what is asked for.
+        display: shows the progress of trials.
+        tell: is told, in sentences, what is being done.
+
+    Raises:
+        UsageError: the data, the model or an option can't be used.
+        NothingToChoose: no arm ended well.
+        PeftcoreError: what was trained can't be used as it should.
+    """
+    try:
+        return _choose(request, display, tell)
+    except UsageError as error:
+        # Checks that are shared with the pytest plugin name its options.
+        raise UsageError(str(error).replace("--peft-", "--")) from None
+
+
+def _choose(request: Request, display: Display, tell: Tell) -> Choice:
+    methods = request.methods or parse_raced(DEFAULT_METHODS, where="--methods")
+    request = replace(request, methods=methods)
+    task, recipe, named = override(Task(), Recipe(), request.settings)
+    for name in sorted(named & _FROM_DATA):
+        raise UsageError(f"--set {name}=… is for peftcore run: here it is found by the race itself")
+    require_usable(request.out)
+    parts = divide(request.data, task, named=named, within=store_of(request.store))
+    for note in parts.notes:
+        tell(note)
+    classes = ", ".join(parts.task.class_of(label) for label in range(parts.task.labels))
+    tell(
+        f"{parts.name}: {parts.train:,} examples to train on, {parts.validation:,} to compare by, "
+        f"{parts.test:,} kept for one last test; classes {classes}"
+    )
+    bench = Bench.of(request, parts, recipe, display)
+    race = Race(
+        arms=arms_of(methods, [bench.declared_rate(one) for one in methods], request.rates),
+        train=parts.train,
+        ending=Ending(
+            examples=parts.train + parts.validation, evaluation=parts.test / parts.validation
+        ),
+        run=bench.train,
+        spent=bench.spent,
+        budget_seconds=request.budget_seconds,
+        tolerance=request.within / 100,
+        majority=0.0,
+        memory_bytes=request.memory_bytes,
+        known=bench.known,
+    )
+    race.begin()
+    race.majority = bench.majority()
+    size = race.rungs[-1]
+    references = [bench.refer(slug, size) for slug in (_BAG_OF_WORDS, _HEAD)]
+    race.ending = replace(race.ending, fixed_seconds=_fixed_seconds(race, references))
+    race.finish()
+    require_memory(race, request)
+    decision = decide(
+        race, tolerance=request.within / 100, cost=request.cost, references=references
+    )
+    tell(f"{decision.chosen.words} is recommended: it is trained once more and tested")
+    return _conclude(request, parts, race, decision, bench, references)
+
+
+def _conclude(
+    request: Request,
+    parts: Parts,
+    race: Race,
+    decision: Decision,
+    bench: Bench,
+    references: list[Run],
+) -> Choice:
+    """Train what is recommended on all but the test set, test it once, and hand it on."""
+    chosen = decision.chosen
+    examples = race.ending.examples
+    left = request.budget_seconds - bench.spent() - race.ending.fixed_seconds
+    fitting = race.pace.most_examples(
+        chosen.method.slug, (1 + SPARE) * left, evaluation=race.ending.evaluation
+    )
+    known = bench.has_tested(chosen, examples)
+    if fitting is not None and fitting < examples and not known:
+        examples = max(fitting, race.rungs[0])
+        race.notes.append(
+            f"There was no time to train it on all {parts.train + parts.validation:,} examples in "
+            f"the end: it was trained on {examples:,}. A longer budget gives a better one."
+        )
+    keep = KeptModel(parts.folder / "kept")
+    trial, record = bench.test(chosen, examples, keep=keep)
+    if record.outcome is not Outcome.OK or record.predictions is None:
+        raise PeftcoreError(f"the last training did not end well: {record.summary()}")
+    tests = [bench.test_reference(run.arm.method.slug, examples) for run in references]
+    delivered = deliver(trial, keep.of(trial.id) / SAVED, request.out, record.predictions)
+    return Choice(
+        request=request,
+        parts=parts,
+        race=race,
+        decision=decision,
+        trial=trial,
+        record=record,
+        tests=tuple(one for one in tests if one.outcome is Outcome.OK),
+        delivered=delivered,
+        records=tuple(bench.records),
+        spent_seconds=bench.spent(),
+    )
+
+
+def _fixed_seconds(race: Race, references: list[Run]) -> float:
+    """Return what must be kept for the references' last trials and for trying what is handed on."""
+    more = race.ending.examples / race.rungs[-1]
+    again = sum(
+        run.wall_seconds + (more - 1) * run.train_seconds if run.right is not None else 0.0
+        for run in references
+    )
+    return again + race.pace.overhead()
+
+
+def require_memory(race: Race, request: Request) -> None:
+    """Check that a method is left under the limit of memory.
+
+    Raises:
+        UsageError: none is.
+    """
+    limit = request.memory_bytes
+    taken = {
+        run.arm.method.name: run.peak_bytes
+        for run in race.runs
+        if run.right is not None and run.peak_bytes is not None
+    }
+    if limit is None or not taken or any(size <= limit for size in taken.values()):
+        return
+    least = min(taken, key=lambda name: taken[name])
+    raise UsageError(
+        f"--memory {limit / 1e9:.2f}GB is less than every method took that was tried: {least} took "
+        f"the least, {taken[least] / 1e9:.2f} GB; allow more, or make batches or texts shorter "
+        "(--set batch_size=4, --set max_length=128)"
+    )

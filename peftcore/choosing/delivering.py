@@ -1,0 +1,111 @@
+"""Hand on what was trained: a folder that peft or transformers load, and that was tried."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from peftcore.choosing.using import predict_plainly
+from peftcore.data.examples import draw
+from peftcore.data.sources import read_data
+from peftcore.errors import PeftcoreError, UsageError
+from peftcore.trials import Source, Trial
+from peftcore.writing import write_whole
+
+ADAPTER_FOLDER = "adapter"
+CARD_FILE = "README.md"
+REPORT_FILE = "report.md"
+RECORDS_FILE = "records.jsonl"
+
+_CONFIG = "adapter_config.json"
+
+TRIED = 50
+"""So many test examples are answered by what is handed on, as the trial answered them."""
+
+MOST_APART = 2
+"""So many of them may come out otherwise: those near the border, in another number format."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """What was handed on.
+
+    Attributes:
+        folder: where it is.
+        bytes: of its weights.
+        tried: how many test examples it answered after it was loaded again.
+        equal: how many of them as the trial did.
+    """
+
+    folder: Path
+    bytes: int
+    tried: int
+    equal: int
+
+
+def require_usable(out: Path) -> None:
+    """Check that a folder can be written to without losing what is somebody's own.
+
+    Raises:
+        UsageError: it holds other files than an earlier choice's.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file: name a folder")
+    ours = (out / REPORT_FILE).is_file() and (out / RECORDS_FILE).is_file()
+    if out.is_dir() and any(out.iterdir()) and not ours:
+        raise UsageError(
+            f"--out {out} holds files that are not of an earlier choice: name a new folder"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out} can't be made: {error.strerror or error}") from None
+
+
+def base_of(backbone: Source) -> tuple[str, str | None]:
+    """Return by what name a backbone is loaded, and its revision if that is on the hub."""
+    if backbone.revision is not None:
+        repository, _, commit = backbone.revision.partition("@")
+        return repository, commit
+    return str(backbone.path), None
+
+
+def deliver(trial: Trial, saved: Path, out: Path, predictions: Sequence[int]) -> Delivered:
+    """Copy what a trial saved into the output folder, and try it there.
+
+    Args:
+        trial: the last training.
+        saved: what it saved (:func:`peftcore.models.saving.save_for_use`).
+        out: the output folder.
+        predictions: the trial's, of its test examples in their order.
+
+    Raises:
+        PeftcoreError: loaded again it does otherwise than the trial did.
+    """
+    folder = out / ADAPTER_FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(saved, folder)
+    config = folder / _CONFIG
+    if config.is_file():
+        # As it was trained, it names a folder of this machine.
+        content = json.loads(config.read_text(encoding="utf-8"))
+        content["base_model_name_or_path"], content["revision"] = base_of(trial.backbone)
+        write_whole(config, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    test = draw(read_data(trial.data, trial.task), trial.task, trial.seed).test
+    few = test.select(range(min(TRIED, len(test))))
+    again = predict_plainly(trial, folder, few)
+    equal = sum(mine == its for mine, its in zip(again, predictions, strict=False))
+    if len(few) - equal > MOST_APART:
+        raise PeftcoreError(
+            f"{folder}, loaded again, answers {len(few) - equal} of {len(few)} test examples "
+            "otherwise than the trial did: don't use it, and report this"
+        )
+    return Delivered(
+        folder=folder,
+        bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+        tried=len(few),
+        equal=equal,
+    )

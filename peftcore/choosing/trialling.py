@@ -1,0 +1,309 @@
+"""The trials of a choice: ordinary trials of peftcore, in a store of their own, on the clock."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from peftcore.choosing.arms import Arm, Run
+from peftcore.choosing.asking import Request
+from peftcore.choosing.parts import Parts
+from peftcore.measuring.weights import BEGUN, SAVED, TRAINED, KeptWeights
+from peftcore.methods import Method, Trains, find_method
+from peftcore.results.collecting import Collector, Display
+from peftcore.results.records import Measurement, Record
+from peftcore.running.planning import FIRST_SEED, Selection, plan
+from peftcore.scenarios import Recipe, Scenario, find_scenario
+from peftcore.trials import Outcome, Trial
+from peftcore.writing import write_whole
+
+LIKE = "imdb-minilm"
+"""Learning rates are tried around those that this scenario declares: found by a search on real
+reviews, and of the usual size for other encoders too."""
+
+_LEDGER = "seconds.json"
+_LEAST_SECONDS = 20.0
+"""No trial is given less: a prediction that was wrong must not stop what is nearly done."""
+
+
+@dataclass
+class Labelled:
+    """A display that says what a trial is for: a race has many of one method.
+
+    Attributes:
+        inner: shows the progress.
+        label: what is running.
+    """
+
+    inner: Display
+    label: str = ""
+
+    def show(self, label: str, event: Mapping[str, Any]) -> None:  # noqa: ARG002 (a Display's)
+        """Show one event of what is running."""
+        self.inner.show(self.label, event)
+
+    def done(self, label: str, summary: str) -> None:  # noqa: ARG002 (a Display's)
+        """Show how it ended."""
+        self.inner.done(self.label, summary)
+
+
+class KeptModel(KeptWeights):
+    """What the last training keeps: the model to hand on, and nothing to compare."""
+
+    def compare(self, trial_id: str) -> dict[str, Any]:
+        """Remove the weights that are only for comparing."""
+        for file in (BEGUN, TRAINED):
+            (self.of(trial_id) / file).unlink(missing_ok=True)
+        return {}
+
+
+@dataclass
+class Ledger:
+    """Wall seconds of each trial, kept beside the data's parts: a race may take several sessions.
+
+    Attributes:
+        file: where it is kept.
+        seconds: by the trial's id.
+    """
+
+    file: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, file: Path) -> Ledger:
+        """Return the ledger that a file holds; an empty one where it holds none."""
+        try:
+            known = json.loads(file.read_text(encoding="utf-8"))
+            return cls(file, {str(name): float(value) for name, value in known.items()})
+        except (OSError, ValueError, AttributeError, TypeError):
+            # Only what trials of earlier sessions took is then estimated from their records.
+            return cls(file)
+
+    def enter(self, trial: str, seconds: float) -> None:
+        """Keep what a trial took, for this session and later ones."""
+        self.seconds[trial] = seconds
+        write_whole(self.file, json.dumps(self.seconds, sort_keys=True, indent=1) + "\n")
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """What trains arms on one's own data.
+
+    Attributes:
+        parts: of the data.
+        race: by a method's slug, its trial on the parts of the race.
+        final: the same, on all but the test set.
+        collector: of the store of races.
+        ledger: of what trials took.
+        display: says what runs.
+        records: all that were made or reused, in their order.
+        began: when this session began, by the monotonic clock.
+        earlier_seconds: what the trials took that earlier sessions ran.
+    """
+
+    parts: Parts
+    race: dict[str, Trial]
+    final: dict[str, Trial]
+    collector: Collector
+    ledger: Ledger
+    display: Labelled
+    records: list[Record] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+    earlier_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, request: Request, parts: Parts, recipe: Recipe, display: Display) -> Bench:
+        """Plan all trials that there may be, and so check the model, the methods and the data.
+
+        Raises:
+            UsageError: something can't be used.
+        """
+        methods = (*request.methods, find_method("bow"), find_method("head"))
+        labelled = Labelled(display)
+        planned = [
+            _plan(request, parts, methods, recipe, folder, train, tested)
+            for folder, train, tested in (
+                (parts.race, parts.train, parts.validation),
+                (parts.final, parts.train + parts.validation, parts.test),
+            )
+        ]
+        return cls(
+            parts=parts,
+            race=planned[0],
+            final=planned[1],
+            collector=Collector(store_of(request.store), labelled),
+            ledger=Ledger.at(parts.folder / _LEDGER),
+            display=labelled,
+        )
+
+    def declared_rate(self, method: Method) -> float:
+        """Return the learning rate around which a method's rates are tried."""
+        return self.race[method.slug].recipe.learning_rate
+
+    def spent(self) -> float:
+        """Return the seconds since the race began, all its sessions together."""
+        return self.earlier_seconds + time.monotonic() - self.began
+
+    def known(self, arm: Arm, examples: int, seed: int) -> bool:
+        """Return whether the store has this trial of the race."""
+        trial = _trial(self.race[arm.method.slug], arm.rate, examples, seed)
+        return self.collector.stored(trial) is not None
+
+    def majority(self) -> float:
+        """Return the share of validation examples in their most frequent class."""
+        shares = [one.measurement.majority_share for one in self.records if one.measurement]
+        return next((share for share in shares if share is not None), 0.5)
+
+    def train(self, arm: Arm, examples: int, seed: int, most_seconds: float) -> Run:
+        """Train an arm on so many examples of the race and return what came of it."""
+        trial = _trial(self.race[arm.method.slug], arm.rate, examples, seed)
+        name = f"{arm.words} on {examples:,}" + (f", seed {seed}" if seed != FIRST_SEED else "")
+        self.collector.timeout_seconds = max(_LEAST_SECONDS, most_seconds)
+        return self._run(arm, trial, name)[0]
+
+    def refer(self, slug: str, examples: int) -> Run:
+        """Train a reference row on so many examples of the race."""
+        trial = _trial(self.race[slug], self.race[slug].recipe.learning_rate, examples, FIRST_SEED)
+        arm = Arm(method=trial.method, rate=trial.recipe.learning_rate)
+        self.collector.timeout_seconds = None
+        return self._run(arm, trial, f"{arm.method.name}, a reference")[0]
+
+    def has_tested(self, arm: Arm, examples: int) -> bool:
+        """Return whether the store has the last trial of an arm."""
+        trial = _trial(self.final[arm.method.slug], arm.rate, examples, FIRST_SEED)
+        return self.collector.stored(trial) is not None
+
+    def test(self, arm: Arm, examples: int, *, keep: KeptWeights) -> tuple[Trial, Record]:
+        """Train an arm on so many of all examples but the test set's, and test it.
+
+        Args:
+            arm: what is trained.
+            examples: how many.
+            keep: where what was trained is kept.
+        """
+        trial = _trial(self.final[arm.method.slug], arm.rate, examples, FIRST_SEED)
+        self.collector.timeout_seconds = None
+        name = f"{arm.words}, the last training, on {examples:,}"
+        return trial, self._run(arm, trial, name, keep)[1]
+
+    def test_reference(self, slug: str, examples: int) -> Record:
+        """Train a reference row on so many of all examples but the test set's, and test it."""
+        base = self.final[slug]
+        arm = Arm(method=base.method, rate=base.recipe.learning_rate)
+        trial = _trial(base, arm.rate, examples, FIRST_SEED)
+        return self._run(arm, trial, f"{arm.method.name}, on the test set")[1]
+
+    def _run(
+        self, arm: Arm, trial: Trial, name: str, keep: KeptWeights | None = None
+    ) -> tuple[Run, Record]:
+        self.display.label = name
+        began = time.monotonic()
+        record = self.collector.stored(trial)
+        if keep is not None and not (keep.of(trial.id) / SAVED).is_dir():
+            record = None
+        reused = record is not None
+        if record is None:
+            record = (
+                self.collector.collect(trial)
+                if keep is None
+                else self.collector.run(trial, beside=keep)
+            )
+            self.ledger.enter(trial.id, time.monotonic() - began)
+        else:
+            self.display.done(name, f"known: {record.summary()}")
+        self.records.append(record)
+        run = _as_run(arm, trial, record, self.ledger.seconds.get(trial.id))
+        if reused:
+            self.earlier_seconds += run.wall_seconds
+        return run, record
+
+
+def store_of(folder: Path) -> Path:
+    """Return the folder, in that of a store, for the store of races.
+
+    A race has many trials of a method, of which no report of a comparison should be made.
+    """
+    return folder / "choose"
+
+
+def _plan(
+    request: Request,
+    parts: Parts,
+    methods: tuple[Method, ...],
+    recipe: Recipe,
+    folder: Path,
+    train: int,
+    tested: int,
+) -> dict[str, Trial]:
+    like = find_scenario(LIKE)
+    scenario = Scenario(
+        name=f"choose-{parts.folder.name}",
+        title=f"A choice for {parts.name}",
+        backbone=request.model,
+        data=str(folder),
+        task=replace(parts.task, train_examples=train, test_examples=tested),
+        recipe=recipe,
+        rates=like.rates,
+    )
+    selection = Selection(
+        scenario=scenario,
+        methods=methods,
+        seeds=(FIRST_SEED,),
+        model=request.model,
+        data=str(folder),
+    )
+    return {
+        trial.method.slug: replace(
+            trial, data=replace(trial.data, name=f"{parts.name}-{folder.name}")
+        )
+        for trial in plan(selection)
+    }
+
+
+def _trial(base: Trial, rate: float, examples: int, seed: int) -> Trial:
+    return replace(
+        base,
+        seed=seed,
+        task=replace(base.task, train_examples=examples),
+        recipe=replace(base.recipe, learning_rate=rate),
+    )
+
+
+def _as_run(arm: Arm, trial: Trial, record: Record, wall_seconds: float | None) -> Run:
+    measured = record.measurement
+    if wall_seconds is None:
+        phases = Measurement().phases if measured is None else measured.phases
+        wall_seconds = sum(cost.seconds or 0.0 for cost in phases.values())
+    if record.outcome is not Outcome.OK or measured is None or record.predictions is None:
+        problem = record.summary()
+        return Run(
+            arm=arm,
+            examples=trial.task.train_examples,
+            seed=trial.seed,
+            right=None,
+            wall_seconds=wall_seconds,
+            problem=problem,
+        )
+    # Compiling kernels happens once a machine, in whichever trial comes first.
+    compiling = measured.phases.get("compile")
+    once = 0.0 if compiling is None else compiling.seconds or 0.0
+    epochs = 1 if arm.method.trains is Trains.BAG_OF_WORDS else trial.recipe.epochs
+    return Run(
+        arm=arm,
+        examples=trial.task.train_examples,
+        seed=trial.seed,
+        right=np.asarray(record.predictions) == np.asarray(record.labels),
+        wall_seconds=wall_seconds,
+        once_seconds=once,
+        train_seconds=measured.train_seconds or 0.0,
+        eval_seconds=(measured.eval_seconds or 0.0) * epochs,
+        # What was reserved is what a GPU must have, not only what was in use.
+        peak_bytes=measured.peak_reserved_bytes or measured.peak_bytes,
+        trained_parameters=measured.trainable_parameters,
+    )

@@ -1,0 +1,212 @@
+import numpy as np
+import pytest
+
+from peftcore.choosing.arms import End, ladder_of, rungs_of
+from peftcore.choosing.asking import Cost, Request
+from peftcore.choosing.choice import require_memory
+from peftcore.choosing.deciding import NothingToChoose, decide
+from peftcore.errors import UsageError
+from tests.choosing.simulation import SLUGS, TRAIN, World, arm_of, draw_world, flat, race_in
+
+RUNGS = [200, 400, 800, 1600]
+
+
+def stepped(*accuracies):
+    """Return a curve with these accuracies at an eighth, a quarter, a half and all."""
+    return dict(zip(RUNGS, accuracies, strict=True)).__getitem__
+
+
+def ends(race):
+    return {key: fate.end for key, fate in race.fates.items()}
+
+
+def sizes(world, key):
+    return sorted({size for name, size, _ in world.asked if name == key})
+
+
+def test_rungs_double_up_to_all_and_are_never_too_small_to_tell_anything():
+    assert rungs_of(ladder_of(1600), 1600) == RUNGS
+    assert rungs_of(ladder_of(540), 540) == [135, 270, 540]
+    assert rungs_of(ladder_of(90), 90) == [90]
+    # Of many examples a first short trial finds out how fast the machine is.
+    assert ladder_of(100_000)[0] == 391
+    assert rungs_of(ladder_of(100_000), 100_000)[0] == 12_500
+
+
+def test_a_loser_is_dropped_from_a_quarter_on_and_never_before():
+    world = World(
+        {
+            "lora@0.001": stepped(0.80, 0.84, 0.87, 0.90),
+            "full@0.001": stepped(0.79, 0.84, 0.87, 0.89),
+            "ia3@0.001": stepped(0.60, 0.62, 0.63, 0.64),
+        }
+    )
+    race = race_in(world, [arm_of("full"), arm_of("lora"), arm_of("ia3")])
+    assert sizes(world, "ia3@0.001") == [200, 400]
+    assert ends(race)["ia3@0.001"] is End.BEHIND
+    assert "after 400" in race.fates["ia3@0.001"].words
+    assert sizes(world, "lora@0.001") == sizes(world, "full@0.001") == RUNGS
+
+
+def test_a_slow_starter_that_is_far_behind_at_an_eighth_and_best_in_the_end_is_chosen():
+    world = World(
+        {
+            "full@0.001": stepped(0.82, 0.84, 0.85, 0.86),
+            "lora@0.001": stepped(0.81, 0.83, 0.85, 0.86),
+            "ia3@0.001": stepped(0.60, 0.74, 0.84, 0.92),
+        }
+    )
+    race = race_in(world, [arm_of("full"), arm_of("lora"), arm_of("ia3")])
+    assert sizes(world, "ia3@0.001") == RUNGS
+    assert decide(race, tolerance=0.005, cost=Cost.TIME).chosen == arm_of("ia3")
+
+
+def test_an_arm_that_has_not_left_the_plateau_is_not_judged_by_it_at_a_quarter():
+    world = World(
+        {
+            "full@0.001": stepped(0.82, 0.84, 0.85, 0.86),
+            "lora@0.001": stepped(0.81, 0.83, 0.85, 0.86),
+            "ia3@0.001": stepped(0.50, 0.50, 0.72, 0.92),
+            "vera@0.001": stepped(0.50, 0.50, 0.51, 0.92),
+        }
+    )
+    race = race_in(world, [arm_of(slug) for slug in ("full", "lora", "ia3", "vera")])
+    assert sizes(world, "ia3@0.001") == RUNGS
+    assert decide(race, tolerance=0.005, cost=Cost.TIME).chosen == arm_of("ia3")
+    # At a half, still guessing, it is.
+    assert sizes(world, "vera@0.001") == [200, 400, 800]
+    assert ends(race)["vera@0.001"] is End.BEHIND
+
+
+def test_two_methods_stay_to_the_end_however_far_one_is_behind():
+    world = World(
+        {
+            "lora@0.001": stepped(0.80, 0.84, 0.88, 0.90),
+            "lora@0.003": stepped(0.80, 0.84, 0.88, 0.90),
+            "ia3@0.001": stepped(0.60, 0.62, 0.63, 0.64),
+        }
+    )
+    race_in(world, [arm_of("lora"), arm_of("ia3"), arm_of("lora", 0.003)])
+    assert sizes(world, "ia3@0.001") == RUNGS
+
+
+@pytest.mark.parametrize("budget", [200, 400, 900, 2000])
+def test_the_budget_holds_with_what_comes_after_the_race(budget):
+    world = draw_world(1, spread=1.5, validation=400, seed_points=0.7)
+    arms = [arm_of(slug, rate) for rate in (0.001, 0.003, 0.0003) for slug in SLUGS]
+    race = race_in(world, arms, budget=budget)
+    assert world.seconds + race.reserve() <= 1.02 * budget
+    # It is used, too, where it is not enough for all that is worth trying.
+    assert world.seconds + race.reserve() >= 0.75 * budget or budget == 2000
+    reached = {run.arm.method.slug for run in race.runs if run.examples == race.top}
+    assert len(reached) >= 2
+    untried = {arm.key for arm in arms} - {run.arm.key for run in race.runs}
+    assert {key for key, end in ends(race).items() if end is End.UNTRIED} == untried
+    assert set(race.fates) == {arm.key for arm in arms}
+
+
+def test_a_budget_too_short_for_all_the_data_races_on_less_and_says_so():
+    world = draw_world(2, spread=1.5, validation=400, seed_points=0.7)
+    race = race_in(world, [arm_of(slug) for slug in SLUGS], budget=170)
+    assert race.top < TRAIN
+    assert race.ending.examples < TRAIN
+    assert any("too short to race on all 1,600" in note for note in race.notes)
+    assert world.seconds + race.reserve() <= 170 * 1.02
+
+
+def test_methods_over_the_limit_of_memory_are_dropped_with_their_figures():
+    curves = {f"{slug}@{rate:g}": flat(0.85) for slug in SLUGS for rate in (0.001, 0.003)}
+    world = World(curves, memory={"full": 9 * 10**9, "dora": 3 * 10**9})
+    arms = [arm_of(slug, rate) for rate in (0.001, 0.003) for slug in SLUGS]
+    race = race_in(world, arms, memory_bytes=2 * 10**9, budget=1500)
+    for slug, taken in (("full", "9.00"), ("dora", "3.00")):
+        assert ends(race)[f"{slug}@0.001"] is End.MEMORY
+        assert f"{taken} GB, more than 2.00 GB" in race.fates[f"{slug}@0.001"].words
+        # What one rate takes, the others take too.
+        assert ends(race)[f"{slug}@0.003"] is End.MEMORY
+        assert len([one for one in world.asked if one[0].startswith(slug)]) == 1
+    chosen = decide(race, tolerance=0.005, cost=Cost.PARAMETERS).chosen
+    assert chosen.method.slug not in ("full", "dora")
+
+
+def test_a_limit_that_no_method_keeps_is_refused_with_the_least_that_is_needed(tmp_path):
+    curves = {f"{slug}@0.001": flat(0.85) for slug in ("full", "lora")}
+    world = World(curves, memory={"full": 9 * 10**9, "lora": 3 * 10**9})
+    race = race_in(world, [arm_of("full"), arm_of("lora")], memory_bytes=2 * 10**9)
+    request = Request(data=tmp_path, memory_bytes=2 * 10**9)
+    expected = r"--memory 2.00GB is less than .*: LoRA took the least, 3.00 GB; allow more"
+    with pytest.raises(UsageError, match=expected):
+        require_memory(race, request)
+    require_memory(race, Request(data=tmp_path, memory_bytes=3 * 10**9))
+
+
+def test_an_arm_that_fails_is_out_and_named():
+    curves = {f"{slug}@0.001": flat(0.85) for slug in SLUGS}
+    world = World(curves, failing=("lora@0.001",))
+    race = race_in(world, [arm_of(slug) for slug in SLUGS], budget=1500)
+    assert ends(race)["lora@0.001"] is End.FAILED
+    assert "the loss became nan" in race.fates["lora@0.001"].words
+    assert sizes(world, "lora@0.001") == [200]
+
+
+def test_where_all_fail_nothing_is_chosen_and_the_reasons_are_told():
+    world = World({}, failing=("lora@0.001", "full@0.001"))
+    race = race_in(world, [arm_of("lora"), arm_of("full")], budget=1500)
+    with pytest.raises(NothingToChoose, match="the loss became nan"):
+        decide(race, tolerance=0.005, cost=Cost.TIME)
+
+
+def test_what_is_known_is_used_again_even_where_time_is_up():
+    arms = [arm_of(slug) for slug in SLUGS]
+    world = draw_world(3, spread=1.5, validation=400, seed_points=0.7)
+    first = race_in(world, arms, budget=900)
+    again = draw_world(3, spread=1.5, validation=400, seed_points=0.7)
+    again.seconds = 15.0
+    asked = set(world.asked)
+    second = race_in(
+        again,
+        arms,
+        budget=900,
+        known=lambda arm, size, seed: (arm.key, size, seed) in asked,
+    )
+    assert set(again.asked) == asked
+    assert decide(first, tolerance=0.005, cost=Cost.TIME).within == pytest.approx(
+        decide(second, tolerance=0.005, cost=Cost.TIME).within
+    )
+
+
+def test_the_cheapest_of_the_equally_good_is_chosen_by_the_cost_that_was_asked_for():
+    curves = {f"{slug}@0.001": flat(0.88) for slug in SLUGS}
+    world = World(curves, validation=1000, seed_points=0.2, memory={"qlora": 10**8})
+    race = race_in(world, [arm_of(slug) for slug in SLUGS], budget=4000)
+    belief = race.belief()
+    within = belief.within(0.02)
+    top = max(within.values())
+    enough = [key.partition("@")[0] for key, share in within.items() if share >= 0.9 * top]
+    cheapest = min(enough, key=("vera", "ia3", "qlora", "lora", "dora", "full").index)
+    chosen = decide(race, tolerance=0.02, cost=Cost.PARAMETERS)
+    assert chosen.chosen.method.slug == cheapest
+    assert chosen.within >= 0.9 * chosen.highest[1]
+    if "qlora" in enough:
+        assert decide(race, tolerance=0.02, cost=Cost.MEMORY).chosen.method.slug == "qlora"
+
+
+def test_a_cheap_arm_that_is_probably_worse_is_not_chosen_for_its_cost():
+    world = World({"full@0.001": flat(0.90), "vera@0.001": flat(0.86)}, validation=1000)
+    race = race_in(world, [arm_of("full"), arm_of("vera")], budget=4000)
+    decision = decide(race, tolerance=0.005, cost=Cost.PARAMETERS)
+    assert decision.chosen == arm_of("full")
+    assert decision.within > 0.9
+    assert decision.runner_up[0] == arm_of("vera")
+    assert decision.runner_up[1] < 0.3
+
+
+def test_a_reference_that_is_as_good_is_said_to_be():
+    world = World({"full@0.001": flat(0.88), "lora@0.001": flat(0.88)}, validation=1000)
+    race = race_in(world, [arm_of("full"), arm_of("lora")], budget=4000)
+    best = World({"full@0.002": flat(0.90), "full@0.004": flat(0.80)}, validation=1000)
+    good, bad = (best.run(arm_of("full", rate), TRAIN, 42, 1e6) for rate in (0.002, 0.004))
+    decision = decide(race, tolerance=0.005, cost=Cost.TIME, references=[good, bad])
+    assert decision.references[0].as_good > 0.7
+    assert decision.references[1].as_good < 0.01
+    assert np.isfinite(decision.belief.seed_spread)
