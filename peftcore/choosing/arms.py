@@ -81,10 +81,10 @@ class End(StrEnum):
     """Why an arm is not, or no longer, in the race."""
 
     FINISHED = "finished"
-    BEHIND = "dropped: behind"
-    BUDGET = "left: budget"
-    UNTRIED = "not tried: budget"
-    MEMORY = "dropped: memory"
+    BEHIND = "behind"
+    BUDGET = "left"
+    UNTRIED = "not tried"
+    MEMORY = "memory"
     FAILED = "failed"
 
 
@@ -104,11 +104,11 @@ class Fate:
 def arms_of(methods: Sequence[Method], around: Sequence[float], rates: int) -> list[Arm]:
     """Return the arms in the order in which they start.
 
-    Each method's declared rate comes first, so that a race that is short of time has one of each.
+    Each method's usual rate comes first, so that a race that is short of time has one of each.
 
     Args:
         methods: what is raced.
-        around: each method's declared rate, in the same order.
+        around: each method's usual rate, in the same order.
         rates: how many rates of each.
     """
     grids = [grid(rate, rates) for rate in around]

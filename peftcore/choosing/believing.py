@@ -47,7 +47,7 @@ those before it, and is not the best."""
 
 DRAWS = 4000
 
-_SPREADS = np.geomspace(0.0005, 0.08, 16)
+_SPREADS = np.geomspace(0.0005, 0.4, 20)
 _SPREAD_SCALE = 0.02
 _SEED_QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 _VAGUE = 0.25

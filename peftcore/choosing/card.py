@@ -44,6 +44,7 @@ def write_card(choice: Choice) -> str:
     )
     classes = [parts.task.class_of(label) for label in range(parts.task.labels)]
     recipe = trial.recipe
+    tried, tolerance = len(decision.belief.standings), choice.request.within
     name = base if revision is not None else backbone.name
     text = f"""
 # {escape(method.name)} on {escape(parts.name)}
@@ -54,8 +55,7 @@ A text classifier: {escape(name)}, fine-tuned with {escape(method.name)}. {escap
 - **Test accuracy**: {tested:.1f}%, 95% interval [{low:.1f}, {high:.1f}] of this one trained model,
   on {len(choice.record.labels or ()):,} examples that neither it nor its choice had seen
 - **Why this method**: with a probability of {percent(decision.within)} it is within
-  {choice.request.within:g} points of the best of {len(decision.belief.standings)} that were tried
-  on this data; see the report of the choice
+  {tolerance:g} points of the best of {tried} that were tried on this data
 
 ## Use
 
@@ -117,7 +117,7 @@ def _snippet(choice: Choice, base: str, revision: str | None, classes: list[str]
             options.append("quantization_config=four_bit")
         lines += [
             "base = AutoModelForSequenceClassification.from_pretrained(",
-            f"    {json.dumps(base)}, {', '.join(options)}",
+            *(f"    {option}," for option in (json.dumps(base), *options)),
             ")",
             f'model = PeftModel.from_pretrained(base, "{folder}").eval()',
         ]

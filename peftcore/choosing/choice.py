@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from peftcore.choosing.arms import Run, arms_of
+from peftcore.choosing.arms import Arm, Run, arms_of
 from peftcore.choosing.asking import DEFAULT_METHODS, Request, parse_raced
 from peftcore.choosing.deciding import Decision, decide
 from peftcore.choosing.delivering import (
@@ -14,8 +14,8 @@ from peftcore.choosing.delivering import (
     require_usable,
 )
 from peftcore.choosing.parts import Parts, divide
-from peftcore.choosing.racing import SPARE, Ending, Race
-from peftcore.choosing.trialling import Bench, KeptModel, store_of
+from peftcore.choosing.racing import Ending, Race
+from peftcore.choosing.trialling import Bench, KeptModel, epochs_for, store_of
 from peftcore.errors import PeftcoreError, UsageError
 from peftcore.measuring.weights import SAVED
 from peftcore.results.collecting import Display
@@ -27,6 +27,8 @@ _FROM_DATA = {"train_examples", "test_examples", "split", "learning_rate", "acce
 """Settings that a choice makes for itself."""
 
 _HEAD, _BAG_OF_WORDS = "head", "bow"
+
+LAST_STEPS = 20
 
 Tell = Callable[[str], None]
 
@@ -95,9 +97,12 @@ def _choose(request: Request, display: Display, tell: Tell) -> Choice:
         f"{parts.name}: {parts.train:,} examples to train on, {parts.validation:,} to compare by, "
         f"{parts.test:,} kept for one last test; classes {classes}"
     )
+    if "epochs" not in named and (epochs := epochs_for(parts.train, recipe)) != recipe.epochs:
+        recipe = replace(recipe, epochs=epochs)
+        tell(f"few examples: {epochs} epochs of them (--set epochs=… for another number)")
     bench = Bench.of(request, parts, recipe, display)
     race = Race(
-        arms=arms_of(methods, [bench.declared_rate(one) for one in methods], request.rates),
+        arms=arms_of(methods, [bench.usual_rate(one) for one in methods], request.rates),
         train=parts.train,
         ending=Ending(
             examples=parts.train + parts.validation, evaluation=parts.test / parts.validation
@@ -133,24 +138,22 @@ def _conclude(
     references: list[Run],
 ) -> Choice:
     """Train what is recommended on all but the test set, test it once, and hand it on."""
-    chosen = decision.chosen
-    examples = race.ending.examples
-    left = request.budget_seconds - bench.spent() - race.ending.fixed_seconds
-    fitting = race.pace.most_examples(
-        chosen.method.slug, (1 + SPARE) * left, evaluation=race.ending.evaluation
-    )
-    known = bench.has_tested(chosen, examples)
-    if fitting is not None and fitting < examples and not known:
-        examples = max(fitting, race.rungs[0])
+    chosen, everything = decision.chosen, parts.train + parts.validation
+    examples = _last_examples(race, bench, chosen, everything)
+    if examples < everything:
         race.notes.append(
-            f"There was no time to train it on all {parts.train + parts.validation:,} examples in "
-            f"the end: it was trained on {examples:,}. A longer budget gives a better one."
+            f"There was no time for a last training on all {everything:,} examples: it was on "
+            f"{examples:,}. A longer budget gives a better model."
         )
     keep = KeptModel(parts.folder / "kept")
     trial, record = bench.test(chosen, examples, keep=keep)
     if record.outcome is not Outcome.OK or record.predictions is None:
         raise PeftcoreError(f"the last training did not end well: {record.summary()}")
-    tests = [bench.test_reference(run.arm.method.slug, examples) for run in references]
+    tests = [
+        bench.test_reference(run.arm, examples)
+        for run in references
+        if run.right is not None and _has_time(race, bench, run, examples)
+    ]
     delivered = deliver(trial, keep.of(trial.id) / SAVED, request.out, record.predictions)
     return Choice(
         request=request,
@@ -166,14 +169,33 @@ def _conclude(
     )
 
 
+def _last_examples(race: Race, bench: Bench, chosen: Arm, everything: int) -> int:
+    """Return how many examples there is time for in the last training, in steps of a twentieth.
+
+    In steps, so that a race that is run again finds its last training among those that are known.
+    """
+    left = race.budget_seconds - bench.spent() - race.ending.fixed_seconds
+    slug = chosen.method.slug
+    fitting = race.pace.most_examples(slug, left, evaluation=race.ending.evaluation) or 0
+    for step in range(LAST_STEPS, 1, -1):
+        examples = round(everything * step / LAST_STEPS)
+        if examples <= max(fitting, race.ending.examples) or bench.has_tested(chosen, examples):
+            return examples
+    return race.ending.examples
+
+
 def _fixed_seconds(race: Race, references: list[Run]) -> float:
-    """Return what must be kept for the references' last trials and for trying what is handed on."""
-    more = race.ending.examples / race.rungs[-1]
-    again = sum(
-        run.wall_seconds + (more - 1) * run.train_seconds if run.right is not None else 0.0
-        for run in references
-    )
-    return again + race.pace.overhead()
+    """Return what must be kept for the bag of words' test, and for trying what is handed on."""
+    words = [run.wall_seconds for run in references if run.arm.method.slug == _BAG_OF_WORDS]
+    return sum(words) + race.pace.overhead()
+
+
+def _has_time(race: Race, bench: Bench, run: Run, examples: int) -> bool:
+    """Return whether a reference row can be tested; a bag of words always, it is quick."""
+    if run.arm.method.slug == _BAG_OF_WORDS or bench.has_tested(run.arm, examples):
+        return True
+    seconds = run.wall_seconds + run.train_seconds * (examples / run.examples - 1)
+    return bench.spent() + seconds + race.pace.overhead() <= race.budget_seconds
 
 
 def require_memory(race: Race, request: Request) -> None:

@@ -184,9 +184,9 @@ class Race:
             if self.known(arm, size, FIRST_SEED) or self.spent() + cost <= end:
                 self._one(arm, size, FIRST_SEED)
             elif any(run.arm == arm for run in self.runs):
-                self._end(arm, End.BUDGET, f"no time to train it on {size:,}")
+                self._end(arm, End.BUDGET, f"left: no time to train it on {size:,}")
             else:
-                self._end(arm, End.UNTRIED, "no time to try it")
+                self._end(arm, End.UNTRIED, "not tried: no time")
 
     def _ordered(self) -> list[Arm]:
         """Return the arms still in it, the most promising first, the second of another method."""
@@ -218,7 +218,9 @@ class Race:
             others = {other.method for other in self.alive() if other != arm}
             waits = share < 0.99 * PLATEAU_UNTIL and self._learned_nothing(arm, size)
             if len(others) >= FEWEST_METHODS and not waits:
-                self._end(arm, End.BEHIND, f"after {size:,}: {percent(best[arm.key])} to be best")
+                self._end(
+                    arm, End.BEHIND, f"dropped after {size:,}: {percent(best[arm.key])} to be best"
+                )
 
     def _learned_nothing(self, arm: Arm, size: int) -> bool:
         """Return whether an arm does no better than guessing, as far as can be told."""
@@ -274,11 +276,13 @@ class Race:
         self.runs.append(run)
         self.pace.learn(run)
         if run.right is None:
-            self._end(arm, End.FAILED, f"on {size:,}: {run.problem or 'it did not end well'}")
+            self._end(
+                arm, End.FAILED, f"failed on {size:,}: {run.problem or 'it did not end well'}"
+            )
             return False
         limit, taken = self.memory_bytes, run.peak_bytes
         if limit is not None and taken is not None and taken > limit:
-            words = f"it takes {gigabytes(taken)}, more than {gigabytes(limit)}"
+            words = f"dropped: it takes {gigabytes(taken)}, more than {gigabytes(limit)}"
             for other in self.arms:
                 if other.method == arm.method and other.key not in self.fates:
                     self._end(other, End.MEMORY, words)

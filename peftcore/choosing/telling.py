@@ -37,8 +37,8 @@ def verdict(choice: Choice) -> list[str]:
     lines += [_loud(choice, one) for one in decision.references if one.as_good >= AS_GOOD]
     tested, low, high = test_accuracy(choice.record)
     lines.append(
-        f"Its accuracy on {_answers(choice.record):,} test examples, which were used for nothing "
-        f"else, is {tested:.1f}% [{low:.1f}, {high:.1f}]."
+        f"The accuracy of {chosen.method.name} on {_answers(choice.record):,} test examples, which "
+        f"were used for nothing else, is {tested:.1f}% [{low:.1f}, {high:.1f}]."
     )
     raced = len(decision.belief.standings)
     lines.append(
@@ -60,6 +60,7 @@ def verdict(choice: Choice) -> list[str]:
         )
     quiet = [one for one in decision.references if one.as_good < AS_GOOD]
     lines += [_beaten(choice, one) for one in quiet]
+    lines += choice.race.notes
     if decision.within < AS_GOOD:
         lines.append(
             "That is not sure: with a longer budget, more examples or a wider tolerance (--within) "
@@ -83,8 +84,8 @@ def _loud(choice: Choice, reference: Reference) -> str:
 
 def _beaten(choice: Choice, reference: Reference) -> str:
     return (
-        f"{reference.run.arm.method.name} reaches {_accuracy(reference)} where it reaches "
-        f"{_chosen_accuracy(choice)}, on the validation examples."
+        f"{reference.run.arm.method.name} reaches {_accuracy(reference)} on the validation "
+        f"examples, where {choice.decision.chosen.method.name} reaches {_chosen_accuracy(choice)}."
     )
 
 
@@ -149,8 +150,8 @@ def _arms_table(choice: Choice) -> str:
     belief = decision.belief
     within, best = belief.within(choice.request.within / 100), belief.best()
     sizes = sorted({run.examples for run in race.runs})
-    headings = ["Arm", *(f"{size:,}" for size in sizes), "Believed (%)", "Best", "Within"]
-    headings += ["Trained weights", "Seconds", "Peak", "What became of it"]
+    headings = ["Arm", "What became of it", *(f"{size:,}" for size in sizes)]
+    headings += ["Believed (%)", "Best", "Within", "Trained weights", "Seconds", "Peak"]
     tried = {one.arm.key for one in belief.standings}
     order = sorted(
         (arm for arm in race.arms if _fate(choice, arm) is not End.UNTRIED),
@@ -159,7 +160,8 @@ def _arms_table(choice: Choice) -> str:
     rows = []
     for arm in order:
         name = f"**{escape(arm.words)}**" if arm == decision.chosen else escape(arm.words)
-        cells = [name, *(_mean(choice, arm, size) for size in sizes)]
+        well = [run for run in race.runs if run.arm == arm and run.right is not None]
+        cells = [name, _became(choice, arm), *(_mean(choice, arm, size) for size in sizes)]
         interval = belief.interval(arm.key) if arm.key in tried else None
         cells.append(
             MISSING if interval is None else f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
@@ -167,21 +169,27 @@ def _arms_table(choice: Choice) -> str:
         cells += [
             percent(which[arm.key]) if arm.key in which else MISSING for which in (best, within)
         ]
-        well = [run for run in race.runs if run.arm == arm and run.right is not None]
         run = last_run(race, arm) if well else None
         weights = None if run is None else run.trained_parameters
         peak = None if run is None else run.peak_bytes
         cells.append(MISSING if weights is None else f"{weights:,}")
         cells.append(MISSING if run is None else f"{run.train_seconds:.1f}")
         cells.append(MISSING if peak is None else gigabytes(peak))
-        fate = race.fates.get(arm.key)
-        words = "" if fate is None else f"{fate.end}: {fate.words}"
-        seeds = sum(one.examples == race.top for one in well)
-        if fate is not None and fate.end is End.FINISHED:
-            words = fate.words + (f", {seeds} seeds" if seeds > 1 else "")
-        cells.append(escape(words.partition("\n")[0]))
         rows.append(cells)
-    return table(headings, rows)
+    return table(headings, rows, text_columns=2)
+
+
+def _became(choice: Choice, arm: Arm) -> str:
+    """Return what became of an arm, on one line."""
+    race = choice.race
+    fate = race.fates.get(arm.key)
+    if fate is None:
+        return MISSING
+    seeds = sum(
+        run.arm == arm and run.examples == race.top and run.right is not None for run in race.runs
+    )
+    more = f", {seeds} seeds" if fate.end is End.FINISHED and seeds > 1 else ""
+    return escape(fate.words.partition("\n")[0] + more)
 
 
 def _mean(choice: Choice, arm: Arm, size: int) -> str:
@@ -223,7 +231,7 @@ def _facts(choice: Choice) -> list[str]:
         f"{parts.test:,} for the last test"
         + (", which came with the data" if parts.own_test else ", cut by the data's own content")
         + ".",
-        *(escape(note) for note in (*parts.notes, *race.notes)),
+        *(escape(note) for note in parts.notes),
         f"Before the last test it was trained once more, on {choice.trial.task.train_examples:,} "
         "examples: those of the race and those it was compared by.",
         f"{_minutes(choice.spent_seconds)} of {_minutes(request.budget_seconds)} were used, for "
@@ -248,7 +256,7 @@ def _assumptions(choice: Choice) -> str:
         f"the same arm by {spread:.1f} points (standard deviation), by what repeated arms showed "
         "and by what is usual; an arm that stopped early is taken to gain what the others gained "
         "from there, or what its own last step promised. Only arms that were tried are spoken of. "
-        "[How it is computed](https://github.com/peftcore/peftcore/blob/main/docs/choose.md)."
+        "How it is computed, and how often it is right, is in peftcore's docs/choose.md."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,13 @@ from peftcore.writing import write_whole
 LIKE = "imdb-minilm"
 """Learning rates are tried around those that this scenario declares: found by a search on real
 reviews, and of the usual size for other encoders too."""
+
+RATE_RANGE = (0.5, 4.0)
+"""So many times as high they are at the least and at the most, for other numbers of updates."""
+
+FEWEST_UPDATES = 600
+MOST_EPOCHS = 10
+"""Few examples are gone through more often, up to this, until there are so many updates."""
 
 _LEDGER = "seconds.json"
 _LEAST_SECONDS = 20.0
@@ -142,8 +150,8 @@ class Bench:
             display=labelled,
         )
 
-    def declared_rate(self, method: Method) -> float:
-        """Return the learning rate around which a method's rates are tried."""
+    def usual_rate(self, method: Method) -> float:
+        """Return the learning rate around which a method's others are tried."""
         return self.race[method.slug].recipe.learning_rate
 
     def spent(self) -> float:
@@ -175,7 +183,7 @@ class Bench:
         return self._run(arm, trial, f"{arm.method.name}, a reference")[0]
 
     def has_tested(self, arm: Arm, examples: int) -> bool:
-        """Return whether the store has the last trial of an arm."""
+        """Return whether the store has the trial of an arm on the test set."""
         trial = _trial(self.final[arm.method.slug], arm.rate, examples, FIRST_SEED)
         return self.collector.stored(trial) is not None
 
@@ -192,11 +200,9 @@ class Bench:
         name = f"{arm.words}, the last training, on {examples:,}"
         return trial, self._run(arm, trial, name, keep)[1]
 
-    def test_reference(self, slug: str, examples: int) -> Record:
+    def test_reference(self, arm: Arm, examples: int) -> Record:
         """Train a reference row on so many of all examples but the test set's, and test it."""
-        base = self.final[slug]
-        arm = Arm(method=base.method, rate=base.recipe.learning_rate)
-        trial = _trial(base, arm.rate, examples, FIRST_SEED)
+        trial = _trial(self.final[arm.method.slug], arm.rate, examples, FIRST_SEED)
         return self._run(arm, trial, f"{arm.method.name}, on the test set")[1]
 
     def _run(
@@ -249,7 +255,10 @@ def _plan(
         data=str(folder),
         task=replace(parts.task, train_examples=train, test_examples=tested),
         recipe=recipe,
-        rates=like.rates,
+        rates={
+            slug: float(f"{rate * rate_factor(parts.train, recipe):.2g}")
+            for slug, rate in like.rates.items()
+        },
     )
     selection = Selection(
         scenario=scenario,
@@ -264,6 +273,28 @@ def _plan(
         )
         for trial in plan(selection)
     }
+
+
+def epochs_for(train: int, recipe: Recipe) -> int:
+    """Return how often so many examples are gone through: as usual, or more often if they are few.
+
+    Three epochs of a few hundred examples are too few updates for any method to learn much.
+    """
+    enough = math.ceil(FEWEST_UPDATES / math.ceil(train / recipe.batch_size))
+    return max(recipe.epochs, min(enough, MOST_EPOCHS))
+
+
+def rate_factor(train: int, recipe: Recipe) -> float:
+    """Return how many times as high learning rates are as those of :data:`LIKE`.
+
+    Fewer updates must each go further: by the root of the ratio. The scenario "embedded", of 150
+    updates, was tuned to rates 2 to 4 times as high, which by the root are 2.7.
+    """
+    like = find_scenario(LIKE)
+    usual = like.recipe.epochs * like.task.train_examples / like.recipe.batch_size
+    low, high = RATE_RANGE
+    updates = recipe.epochs * train / recipe.batch_size
+    return min(max(math.sqrt(usual / updates), low), high)
 
 
 def _trial(base: Trial, rate: float, examples: int, seed: int) -> Trial:

@@ -228,5 +228,5 @@ if __name__ == "__main__":
     page, mark = Path(sys.argv[1]), "<!-- made by tests/choosing/simulation.py -->"
     before, _, rest = page.read_text(encoding="utf-8").partition(mark)
     _, _, after = rest.partition("<!-- end -->")
-    made = to_table(200)
+    made = to_table(100)
     page.write_text(f"{before}{mark}\n\n{made}\n\n<!-- end -->{after}", encoding="utf-8")
