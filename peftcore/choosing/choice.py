@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from peftcore.choosing.arms import Arm, Run, arms_of
 from peftcore.choosing.asking import DEFAULT_METHODS, Request, parse_raced
+from peftcore.choosing.beginning import Begun
 from peftcore.choosing.deciding import Decision, decide
 from peftcore.choosing.delivering import (
     Delivered,
@@ -115,7 +116,10 @@ def _choose(request: Request, display: Display, tell: Tell) -> Choice:
         memory_bytes=request.memory_bytes,
         known=bench.known,
     )
+    begun = Begun.of(request, race, parts.folder)
+    begun.take_up(race)
     race.begin()
+    begun.keep(race)
     race.majority = bench.majority()
     size = race.rungs[-1]
     references = [bench.refer(slug, size) for slug in (_BAG_OF_WORDS, _HEAD)]

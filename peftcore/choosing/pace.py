@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 
 from peftcore.choosing.arms import Run
 
-UNSEEN = 1.3
-"""A method of which no trial was run is taken to be so much slower than the slowest that was."""
-
 
 @dataclass
 class Pace:
@@ -31,6 +28,9 @@ class Pace:
     ) -> float | None:
         """Return the seconds that a trial will take; ``None`` where nothing is known yet.
 
+        A method of which no trial was run is taken to be as slow as the slowest that was: of those
+        that are raced by default none is slower than Full, which is the first.
+
         Args:
             slug: of the method.
             examples: how many are trained on.
@@ -42,7 +42,7 @@ class Pace:
         run = self.seen.get(slug)
         if run is not None:
             return (1 + spare) * _seconds(run, examples, evaluation)
-        return max(_seconds(one, examples, evaluation) for one in self.seen.values()) * UNSEEN
+        return max(_seconds(one, examples, evaluation) for one in self.seen.values())
 
     def overhead(self) -> float:
         """Return the seconds that a trial takes beside training and evaluating, at the most."""

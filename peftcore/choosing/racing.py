@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from peftcore.choosing.arms import Arm, End, Fate, Run, ladder_of, rungs_of
 from peftcore.choosing.believing import Belief, believe, stand
@@ -72,7 +72,7 @@ class Race:
         runs: the trials so far.
         fates: how it ended for the arms that are no longer in it.
         pace: what trials take.
-        rungs: the sizes that were raced on.
+        rungs: the sizes that are raced on, if it was begun before; else they are found.
         notes: what a reader must know of how it went, in sentences.
     """
 
@@ -113,26 +113,29 @@ class Race:
         return believe(stand(runs, end), end)
 
     def begin(self) -> None:
-        """Run a first short trial, and take as many examples as the budget lets two arms run on."""
+        """Run a first short trial, and take as many examples as the budget lets two arms run on.
+
+        The last training goes before the race: while there is time for it on all examples, it is
+        the race that is on fewer.
+        """
         ladder = ladder_of(self.train)
         for arm in self.arms:
             if self._one(arm, ladder[0], FIRST_SEED):
                 break
-        top = len(ladder) - 1
-        while top > 0 and not self._affordable(rungs_of(ladder, ladder[top])):
-            top -= 1
-            share = ladder[top] / self.train
-            self.ending = Ending(
-                examples=round(self.ending.examples * ladder[top] / ladder[top + 1]),
-                evaluation=self.ending.evaluation,
-                fixed_seconds=self.ending.fixed_seconds,
-            )
-        if top < len(ladder) - 1:
+        everything = self.ending.examples
+        endings = [round(everything / 2**halvings) for halvings in range(len(ladder))]
+        # Those that were found before are kept: a race that goes on must not become another one.
+        tried = [] if self.rungs else [(last, top) for last in endings for top in ladder[::-1]]
+        for last, top in tried:
+            self.ending, self.rungs = replace(self.ending, examples=last), rungs_of(ladder, top)
+            if self._affordable():
+                break
+        top = self.rungs[-1]
+        if top < self.train:
             self.notes.append(
                 f"The budget was too short to race on all {self.train:,} training examples: it "
-                f"was on {ladder[top]:,} of them ({share:.0%})."
+                f"was on {top:,} of them ({top / self.train:.0%})."
             )
-        self.rungs = rungs_of(ladder, ladder[top])
 
     def finish(self) -> None:
         """Run all that :meth:`begin` has left to do."""
@@ -158,9 +161,9 @@ class Race:
         ]
         return max(last, default=0.0) + self.ending.fixed_seconds
 
-    def _affordable(self, rungs: Sequence[int]) -> bool:
-        """Return whether two arms can go through these rungs, with what comes after."""
-        seconds = FEWEST_METHODS * sum(self._usual(size) for size in rungs)
+    def _affordable(self) -> bool:
+        """Return whether two arms can go through the rungs, with what comes after."""
+        seconds = FEWEST_METHODS * sum(self._usual(size) for size in self.rungs)
         return self.spent() + seconds + self.reserve() <= self.budget_seconds
 
     def _usual(self, size: int) -> float:

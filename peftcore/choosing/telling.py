@@ -60,6 +60,12 @@ def verdict(choice: Choice) -> list[str]:
         )
     quiet = [one for one in decision.references if one.as_good < AS_GOOD]
     lines += [_beaten(choice, one) for one in quiet]
+    untried = sum(_fate(choice, arm) is End.UNTRIED for arm in choice.race.arms)
+    if untried:
+        lines.append(
+            f"{untried} of {len(choice.race.arms)} arms could not be tried in this time: nothing "
+            "is known of them."
+        )
     lines += choice.race.notes
     if decision.within < AS_GOOD:
         lines.append(

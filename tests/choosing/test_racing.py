@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from peftcore.choosing.arms import End, ladder_of, rungs_of
 from peftcore.choosing.asking import Cost, Request
+from peftcore.choosing.beginning import Begun
 from peftcore.choosing.choice import require_memory
 from peftcore.choosing.deciding import NothingToChoose, decide
+from peftcore.choosing.racing import Race
 from peftcore.errors import UsageError
 from tests.choosing.simulation import SLUGS, TRAIN, World, arm_of, draw_world, flat, race_in
 
@@ -107,11 +111,38 @@ def test_the_budget_holds_with_what_comes_after_the_race(budget):
 
 def test_a_budget_too_short_for_all_the_data_races_on_less_and_says_so():
     world = draw_world(2, spread=1.5, validation=400, seed_points=0.7)
-    race = race_in(world, [arm_of(slug) for slug in SLUGS], budget=170)
+    arms = [arm_of(slug) for slug in SLUGS]
+    race = race_in(world, arms, budget=170)
     assert race.top < TRAIN
-    assert race.ending.examples < TRAIN
+    # The last training goes before the race.
+    assert race.ending.examples == round(TRAIN * 4 / 3)
     assert any("too short to race on all 1,600" in note for note in race.notes)
     assert world.seconds + race.reserve() <= 170 * 1.02
+    shorter = race_in(draw_world(2, spread=1.5, validation=400, seed_points=0.7), arms, budget=80)
+    assert shorter.ending.examples < TRAIN
+
+
+def test_a_race_that_was_begun_goes_on_as_the_race_that_it_was(tmp_path):
+    arms = [arm_of(slug) for slug in SLUGS]
+    request = Request(data=tmp_path, budget_seconds=170)
+    world = draw_world(2, spread=1.5, validation=400, seed_points=0.7)
+    first = race_in(world, arms, budget=170)
+    begun = Begun.of(request, first, tmp_path)
+    begun.keep(first)
+    found = Race(**{**vars(first), "rungs": [], "runs": [], "fates": {}, "notes": []})
+    begun.take_up(found)
+    world.seconds = 60.0
+    found.begin()
+    assert found.rungs == first.rungs
+    assert found.ending.examples == first.ending.examples
+    assert found.notes == first.notes
+    # Another budget is another race, and a file that can't be read is none.
+    other = Race(**{**vars(first), "rungs": []})
+    Begun.of(replace(request, budget_seconds=171), other, tmp_path).take_up(other)
+    assert other.rungs == []
+    begun.file.write_text("{")
+    begun.take_up(other)
+    assert other.rungs == []
 
 
 def test_methods_over_the_limit_of_memory_are_dropped_with_their_figures():
