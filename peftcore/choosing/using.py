@@ -34,20 +34,9 @@ def predict_plainly(trial: Trial, folder: Path, examples: Examples) -> list[int]
     Raises:
         PeftcoreError: it can't be loaded or used.
     """
-    quantised = trial.method.quantisation
-    job = {
-        "folder": str(folder.resolve()),
-        "backbone": trial.backbone.path,
-        "adapter": trial.method.adapter is not None,
-        "four_bit": None if quantised is None else [quantised.data_type, quantised.double],
-        "inputs": list(trial.method.inputs),
-        "labels": trial.task.labels,
-        "texts": list(examples.texts),
-        "pairs": None if examples.pairs is None else list(examples.pairs),
-    }
     child = subprocess.run(
         [sys.executable, "-P", "-m", "peftcore.choosing.using"],
-        input=json.dumps(job),
+        input=json.dumps(job_of(trial, folder, examples)),
         capture_output=True,
         text=True,
         env=child_environment(None),
@@ -60,7 +49,23 @@ def predict_plainly(trial: Trial, folder: Path, examples: Examples) -> list[int]
     return predictions
 
 
-def _predict(job: Mapping[str, Any]) -> list[int]:
+def job_of(trial: Trial, folder: Path, examples: Examples) -> dict[str, Any]:
+    """Return what :func:`predict` must know, as JSON values."""
+    quantised = trial.method.quantisation
+    return {
+        "folder": str(folder.resolve()),
+        "backbone": trial.backbone.path,
+        "adapter": trial.method.adapter is not None,
+        "four_bit": None if quantised is None else [quantised.data_type, quantised.double],
+        "inputs": list(trial.method.inputs),
+        "labels": trial.task.labels,
+        "texts": list(examples.texts),
+        "pairs": None if examples.pairs is None else list(examples.pairs),
+    }
+
+
+def predict(job: Mapping[str, Any]) -> list[int]:
+    """Return the class of each text of a job (:func:`job_of`), in this process."""
     import torch
     from peft import PeftModel
     from safetensors.torch import load_file
@@ -115,7 +120,7 @@ def main() -> None:
 
     quiet_libraries()
     with as_expected():
-        predictions = _predict(json.load(sys.stdin))
+        predictions = predict(json.load(sys.stdin))
     sys.stdout.write(json.dumps(predictions) + "\n")
 
 

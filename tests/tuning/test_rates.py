@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from peftcore.tuning.rates import DECADES, Tried, best_of, next_rate
+from peftcore.tuning.rates import DECADES, Tried, best_of, grid, next_rate
 
 TRIALS = 8
 
@@ -87,3 +87,8 @@ def test_of_equal_rates_the_lower_is_the_best() -> None:
     assert best_of([*tried, Tried(rate=0.5, accuracy=None)]) == tried[1]
     assert best_of([Tried(rate=1.0, accuracy=None)]) is None
     assert best_of([]) is None
+
+
+def test_a_grid_begins_in_the_middle_and_goes_half_a_decade_up_and_down() -> None:
+    assert grid(1e-3, 1) == [1e-3]
+    assert grid(1e-3, 5) == [1e-3, 3.16e-3, 3.16e-4, 1e-2, 1e-4]
