@@ -10,8 +10,8 @@ from peftcore.models.expecting import as_expected
 from peftcore.training.trial import run_trial
 from tests.conftest import sample_of
 
-# One of each kind: a whole model, matrices beside weights that change at first, 4 bits, tokens before
-# the text, a head that peft does not save, an input beside the text.
+# One of each kind: a whole model, matrices beside weights that change at first, 4 bits, tokens
+# before the text, a head that peft does not save, an input beside the text.
 METHODS = ("full", "bitfit", "pissa", "qlora", "prefix-tuning", "trainable-tokens", "poly")
 
 
