@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from peftcore.choosing.arms import Arm, Run, arms_of
 from peftcore.choosing.asking import DEFAULT_METHODS, Request, parse_raced
 from peftcore.choosing.beginning import Begun
-from peftcore.choosing.deciding import Decision, decide
+from peftcore.choosing.deciding import Decision, as_tested, decide
 from peftcore.choosing.delivering import (
     Delivered,
     deliver,
@@ -45,7 +45,6 @@ class Choice:
         decision: what is recommended.
         trial: the last training.
         record: of it; its accuracy is that on the test set.
-        tests: the reference rows' records on the test set.
         delivered: the trained adapter.
         records: of all trials.
         spent_seconds: from beginning to end, all sessions together.
@@ -57,7 +56,6 @@ class Choice:
     decision: Decision
     trial: Trial
     record: Record
-    tests: tuple[Record, ...]
     delivered: Delivered
     records: tuple[Record, ...]
     spent_seconds: float
@@ -130,7 +128,7 @@ def _choose(request: Request, display: Display, tell: Tell) -> Choice:
         race, tolerance=request.within / 100, cost=request.cost, references=references
     )
     tell(f"{decision.chosen.words} is recommended: it is trained once more and tested")
-    return _conclude(request, parts, race, decision, bench, references)
+    return _conclude(request, parts, race, decision, bench)
 
 
 def _conclude(
@@ -139,7 +137,6 @@ def _conclude(
     race: Race,
     decision: Decision,
     bench: Bench,
-    references: list[Run],
 ) -> Choice:
     """Train what is recommended on all but the test set, test it once, and hand it on."""
     chosen, everything = decision.chosen, parts.train + parts.validation
@@ -153,20 +150,21 @@ def _conclude(
     trial, record = bench.test(chosen, examples, keep=keep)
     if record.outcome is not Outcome.OK or record.predictions is None:
         raise PeftcoreError(f"the last training did not end well: {record.summary()}")
-    tests = [
-        bench.test_reference(run.arm, examples)
-        for run in references
-        if run.right is not None and _has_time(race, bench, run, examples)
-    ]
+    judged = []
+    for one in decision.references:
+        if _has_time(race, bench, one.run, examples):
+            test = bench.test_reference(one.run.arm, examples)
+            if test.outcome is Outcome.OK:
+                one = as_tested(one, test, record, decision, request.within / 100)
+        judged.append(one)
     delivered = deliver(trial, keep.of(trial.id) / SAVED, request.out, record.predictions)
     return Choice(
         request=request,
         parts=parts,
         race=race,
-        decision=decision,
+        decision=replace(decision, references=tuple(judged)),
         trial=trial,
         record=record,
-        tests=tuple(one for one in tests if one.outcome is Outcome.OK),
         delivered=delivered,
         records=tuple(bench.records),
         spent_seconds=bench.spent(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from peftcore.choosing.asking import Cost
 from peftcore.choosing.believing import Belief
 from peftcore.choosing.racing import Race
 from peftcore.errors import PeftcoreError
+from peftcore.results.records import Record
 
 NEARLY = 0.9
 """An arm whose probability is at least this part of the highest one may be taken for its cost."""
@@ -29,12 +30,15 @@ class Reference:
     """A row to be beaten, beside what was chosen.
 
     Attributes:
-        run: its trial on all training examples; it answers the same validation examples.
-        as_good: the probability that it is no more than the tolerance below what was chosen.
+        run: its trial on as many examples as were raced on; it answers the validation examples.
+        as_good: the probability that it is no more than the tolerance below what was chosen: on
+            the test set, both trained on the same examples, if it was tested, else in the race.
+        test: its trial on the test set, if there was time for it.
     """
 
     run: Run
     as_good: float
+    test: Record | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,17 +141,35 @@ def _cost(race: Race, arm: Arm, cost: Cost) -> float:
     )
 
 
-def _as_good(run: Run, belief: Belief, chosen: Arm, tolerance: float) -> float:
-    """Return the probability that a reference row is within the tolerance of what was chosen.
+def as_tested(
+    reference: Reference, test: Record, chosen: Record, decision: Decision, tolerance: float
+) -> Reference:
+    """Return a reference row as the test set has it, which what was chosen has answered too.
 
-    By the normal distribution of the paired difference: its answers' sampling, and the seeds of
-    what was chosen. The lower and the higher one of both are not told apart from luck otherwise.
+    There both were trained on the same examples, more than were raced on, and neither was chosen
+    for its answers.
     """
+    labels = np.asarray(test.labels)
+    its, ours = (np.asarray(record.predictions) == labels for record in (test, chosen))
+    spread = decision.belief.seed_spread
+    return replace(reference, test=test, as_good=_probably(its - 1.0 * ours, spread, tolerance))
+
+
+def _as_good(run: Run, belief: Belief, chosen: Arm, tolerance: float) -> float:
+    """Return the probability that a reference row is as good as what was chosen, by the race."""
     (standing,) = [one for one in belief.standings if one.arm == chosen]
     assert run.right is not None
-    difference: NDArray[np.float64] = run.right.astype(np.float64) - standing.answers
+    spread = belief.seed_spread / math.sqrt(len(standing.accuracies))
+    return _probably(run.right.astype(np.float64) - standing.answers, spread, tolerance)
+
+
+def _probably(difference: NDArray[np.float64], seed_spread: float, tolerance: float) -> float:
+    """Return the probability that a mean difference is above minus the tolerance.
+
+    By the normal distribution of the paired difference: the sampling of examples, and the seeds of
+    what was chosen.
+    """
     examples = len(difference)
     # As in what is believed of arms: answers without a difference don't show that there is none.
-    variance = (float(difference.var()) + 1 / examples) / examples
-    variance += belief.seed_spread**2 / len(standing.accuracies)
+    variance = (float(difference.var()) + 1 / examples) / examples + seed_spread**2
     return float(norm.sf((-tolerance - difference.mean()) / math.sqrt(variance)))

@@ -83,16 +83,22 @@ def _loud(choice: Choice, reference: Reference) -> str:
     }[reference.run.arm.method.slug]
     return (
         f"BUT {name} IS AS GOOD: with a probability of {percent(reference.as_good)} it is no more "
-        f"than {choice.request.within:g} points worse ({_accuracy(reference)} against "
-        f"{_chosen_accuracy(choice)} on the validation examples); {what}."
+        f"than {choice.request.within:g} points worse ({_against(choice, reference)}); {what}."
     )
 
 
 def _beaten(choice: Choice, reference: Reference) -> str:
-    return (
-        f"{reference.run.arm.method.name} reaches {_accuracy(reference)} on the validation "
-        f"examples, where {choice.decision.chosen.method.name} reaches {_chosen_accuracy(choice)}."
-    )
+    name, chosen = reference.run.arm.method.name, choice.decision.chosen.method.name
+    return f"{name} is not as good as {chosen}: {_against(choice, reference)}."
+
+
+def _against(choice: Choice, reference: Reference) -> str:
+    """Return a reference row's accuracy beside that of what was chosen, where they are compared."""
+    if reference.test is not None:
+        its, ours = test_accuracy(reference.test)[0], test_accuracy(choice.record)[0]
+        return f"{its:.1f}% against {ours:.1f}% on the test examples"
+    ours_there = _chosen_accuracy(choice)
+    return f"{_accuracy(reference)} against {ours_there} on the validation examples"
 
 
 def _accuracy(reference: Reference) -> str:
@@ -208,7 +214,6 @@ def _mean(choice: Choice, arm: Arm, size: int) -> str:
 
 
 def _references_table(choice: Choice) -> str:
-    tests = {record.method: record for record in choice.tests}
     rows = []
     tested, low, high = test_accuracy(choice.record)
     rows.append(
@@ -222,8 +227,8 @@ def _references_table(choice: Choice) -> str:
     for one in choice.decision.references:
         method = one.run.arm.method
         test = MISSING
-        if method.slug in tests:
-            its, low, high = test_accuracy(tests[method.slug])
+        if one.test is not None:
+            its, low, high = test_accuracy(one.test)
             test = f"{its:.1f}% [{low:.1f}, {high:.1f}]"
         rows.append([escape(method.name), _accuracy(one), percent(one.as_good), test])
     within = f"As good, to {choice.request.within:g} points"
@@ -304,6 +309,7 @@ def to_json(choice: Choice) -> dict[str, Any]:
             {
                 "method": one.run.arm.method.slug,
                 "validation_accuracy": one.run.accuracy,
+                "test_accuracy": None if one.test is None else test_accuracy(one.test)[0] / 100,
                 "probability_as_good": one.as_good,
             }
             for one in decision.references

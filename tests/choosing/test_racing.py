@@ -7,9 +7,10 @@ from peftcore.choosing.arms import End, ladder_of, rungs_of
 from peftcore.choosing.asking import Cost, Request
 from peftcore.choosing.beginning import Begun
 from peftcore.choosing.choice import require_memory
-from peftcore.choosing.deciding import NothingToChoose, decide
+from peftcore.choosing.deciding import NothingToChoose, as_tested, decide
 from peftcore.choosing.racing import Race
 from peftcore.errors import UsageError
+from peftcore.results.records import Record
 from tests.choosing.simulation import SLUGS, TRAIN, World, arm_of, draw_world, flat, race_in
 
 RUNGS = [200, 400, 800, 1600]
@@ -241,3 +242,23 @@ def test_a_reference_that_is_as_good_is_said_to_be():
     assert decision.references[0].as_good > 0.7
     assert decision.references[1].as_good < 0.01
     assert np.isfinite(decision.belief.seed_spread)
+
+
+def test_on_the_test_set_a_reference_is_judged_by_its_answers_there():
+    world = World({"full@0.001": flat(0.88), "lora@0.001": flat(0.88)}, validation=1000)
+    race = race_in(world, [arm_of("full"), arm_of("lora")], budget=4000)
+    run = world.run(arm_of("full"), TRAIN, 42, 1e6)
+    decision = decide(race, tolerance=0.005, cost=Cost.TIME, references=[run])
+    labels = tuple(n % 2 for n in range(400))
+
+    def answering(right):
+        answers = tuple(n if i < right else 1 - n for i, n in enumerate(labels))
+        trial = {"id": "x", "method": "bow"}
+        return Record(trial=trial, outcome="ok", predictions=answers, labels=labels)
+
+    (reference,) = decision.references
+    far = as_tested(reference, answering(240), answering(350), decision, 0.005)
+    near = as_tested(reference, answering(352), answering(350), decision, 0.005)
+    assert far.as_good < 0.01 < 0.5 < reference.as_good
+    assert near.as_good > 0.7
+    assert near.test.predictions == answering(352).predictions
