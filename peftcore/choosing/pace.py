@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from peftcore.choosing.arms import Run
+from peftcore.methods import Trains
 
 
 @dataclass
@@ -28,8 +29,8 @@ class Pace:
     ) -> float | None:
         """Return the seconds that a trial will take; ``None`` where nothing is known yet.
 
-        A method of which no trial was run is taken to be as slow as the slowest that was: of those
-        that are raced by default none is slower than Full, which is the first.
+        A method of which no trial was run is taken to be as slow as the slowest that was, Full left
+        out where an adapter is known.
 
         Args:
             slug: of the method.
@@ -42,7 +43,10 @@ class Pace:
         run = self.seen.get(slug)
         if run is not None:
             return (1 + spare) * _seconds(run, examples, evaluation)
-        return max(_seconds(one, examples, evaluation) for one in self.seen.values())
+        alike = [
+            one for one in self.seen.values() if one.arm.method.trains is not Trains.EVERYTHING
+        ]
+        return max(_seconds(one, examples, evaluation) for one in alike or self.seen.values())
 
     def overhead(self) -> float:
         """Return the seconds that a trial takes beside training and evaluating, at the most."""

@@ -168,7 +168,8 @@ class Race:
 
     def _usual(self, size: int) -> float:
         """Return the seconds of a trial of the slower of the methods that lead, on this many."""
-        slugs = list(self.pace.seen)
+        slugs = {arm.method.slug for arm in self.arms if not self._is_out(arm)}
+        slugs = slugs & set(self.pace.seen) or slugs
         return max((self.pace.predict(slug, size) or 0.0 for slug in slugs), default=0.0)
 
     def _rung(self, number: int, began: float) -> None:

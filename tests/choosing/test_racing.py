@@ -3,11 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from peftcore.choosing.arms import End, ladder_of, rungs_of
+from peftcore.choosing.arms import End, Run, ladder_of, rungs_of
 from peftcore.choosing.asking import Cost, Request
 from peftcore.choosing.beginning import Begun
 from peftcore.choosing.choice import require_memory
 from peftcore.choosing.deciding import NothingToChoose, as_tested, decide
+from peftcore.choosing.pace import Pace
 from peftcore.choosing.racing import Race
 from peftcore.errors import UsageError
 from peftcore.results.records import Record
@@ -262,3 +263,30 @@ def test_on_the_test_set_a_reference_is_judged_by_its_answers_there():
     assert far.as_good < 0.01 < 0.5 < reference.as_good
     assert near.as_good > 0.7
     assert near.test.predictions == answering(352).predictions
+
+
+def test_what_a_trial_will_take_follows_from_those_that_were_run():
+    pace = Pace()
+    assert pace.predict("lora", 100) is None
+    full, lora = (
+        Run(
+            arm=arm_of(slug),
+            examples=100,
+            seed=42,
+            right=None,
+            wall_seconds=30 + train,
+            once_seconds=10,
+            train_seconds=train,
+            eval_seconds=4,
+        )
+        for slug, train in (("full", 50.0), ("lora", 20.0))
+    )
+    pace.learn(full)
+    # 16 seconds beside training and evaluating; compiling is over.
+    assert pace.predict("full", 200) == 16 + 100 + 4
+    assert pace.predict("full", 200, evaluation=0.5, spare=0.1) == pytest.approx(1.1 * 118)
+    assert pace.most_examples("full", 120) == 200
+    assert pace.predict("dora", 100) == 70
+    # Of an adapter that was not tried another adapter tells more than Full.
+    pace.learn(lora)
+    assert pace.predict("dora", 100) == 40
