@@ -134,8 +134,8 @@ class Race:
         if top < self.train:
             self.notes.append(
                 f"The budget was too short to race on all {self.train:,} training examples: it "
-                f"was on {top:,} of them ({top / self.train:.0%}), and probabilities are for so many: "
-                "on all of them another arm may be better."
+                f"was on {top:,} of them ({top / self.train:.0%}), as the probabilities are; on "
+                "all of them another arm may be better."
             )
 
     def finish(self) -> None:
