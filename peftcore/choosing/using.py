@@ -78,8 +78,8 @@ def predict(job: Mapping[str, Any]) -> list[int]:
     from peftcore.models.architectures import architecture_of
 
     folder = Path(job["folder"])
-    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+    options: dict[str, Any] = {"local_files_only": True}
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
     if job["adapter"]:
         backbone = Path(job["backbone"])
         if job["four_bit"] is not None:
@@ -96,13 +96,20 @@ def predict(job: Mapping[str, Any]) -> list[int]:
                 ],
             )
         base = AutoModelForSequenceClassification.from_pretrained(
-            backbone, num_labels=job["labels"], ignore_mismatched_sizes=True, **options
+            backbone,
+            num_labels=job["labels"],
+            ignore_mismatched_sizes=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            **options,
         )
         model: Any = PeftModel.from_pretrained(base, folder)
         if (folder / APART_FILE).is_file():
             model.load_state_dict(load_file(folder / APART_FILE), strict=False)
     else:
-        model = AutoModelForSequenceClassification.from_pretrained(folder, **options)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, trust_remote_code=False, use_safetensors=True, **options
+        )
     model.eval()
     others = {name: torch.zeros(1, dtype=torch.long) for name in job["inputs"]}
     found = []
