@@ -10,6 +10,7 @@ from peftcore.choosing.deciding import last_run
 from peftcore.report.canvas import Plot, new_figure
 from peftcore.report.markdown import escape
 from peftcore.report.style import looks, plain
+from peftcore.statistics.variance import wilson
 
 FIGURE = "race"
 
@@ -26,10 +27,16 @@ def draw_race(choice: Choice) -> Plot:
         look = style[arm.method.slug]
         points = _points(race.runs, arm)
         chosen = arm == decision.chosen
+        compared = chosen or (decision.runner_up is not None and arm == decision.runner_up[0])
         label = None if arm.method.slug in named else plain(arm.method.name)
         named.add(arm.method.slug)
-        axes.plot(
-            *zip(*points, strict=True),
+        axes.errorbar(
+            [size for size, _ in points],
+            [accuracy for _, accuracy in points],
+            # Of all, they would hide one another.
+            yerr=_bars(race.runs, arm, points) if compared else None,
+            capsize=3,
+            elinewidth=1,
             color=look.colour,
             marker=look.marker,
             linestyle=look.line,
@@ -70,7 +77,8 @@ def draw_race(choice: Choice) -> Plot:
         name=FIGURE,
         caption=f"Each line is a method with one learning rate, trained anew on each part. A ring "
         f"marks what was chosen, {name}; a red cross an arm that was dropped. Lines that end "
-        "without one were left for want of time.",
+        "without one were left for want of time. Bars, of what was chosen and of the runner-up, "
+        "are the 95% interval of one trained model on other examples.",
         alt=f"Validation accuracy against training examples; {name} is chosen at "
         f"{100 * (last_run(race, decision.chosen).accuracy or 0):.1f}%",
         figure=figure,
@@ -79,6 +87,20 @@ def draw_race(choice: Choice) -> Plot:
 
 def _ended_well(run: Run, arm: Arm) -> bool:
     return run.arm == arm and run.right is not None
+
+
+def _bars(
+    runs: list[Run], arm: Arm, points: list[tuple[int, float]]
+) -> tuple[list[float], list[float]]:
+    """Return how far the intervals of an arm's points reach below and above, in points."""
+    below, above = [], []
+    # All arms are asked the same examples.
+    asked = next(len(run.right) for run in runs if run.arm == arm and run.right is not None)
+    for _, accuracy in points:
+        low, high = wilson(round(accuracy * asked / 100), asked)
+        below.append(max(accuracy - 100 * low, 0.0))
+        above.append(max(100 * high - accuracy, 0.0))
+    return below, above
 
 
 def _points(runs: list[Run], arm: Arm) -> list[tuple[int, float]]:

@@ -124,6 +124,7 @@ def test_a_choice_ends_with_a_model_its_card_and_a_report(chosen):
     assert "Bag of words" in report
     assert "Head only" in report
     assert (out / "figures" / "race.svg").is_file()
+    assert "Bars, of what was chosen and of the runner-up" in report
     card = ModelCard.load(out / "README.md", ignore_metadata_errors=False)
     (evaluated,) = card.data.eval_results
     assert evaluated.metric_value == pytest.approx(content["test_accuracy"], abs=1e-4)
