@@ -188,7 +188,9 @@ class Comparison:
 
         Beside those of the scenario they would pass for its newest setting.
         """
-        folder = engine_store(self.collector.folder)
+        return self._collector_in(engine_store(self.collector.folder))
+
+    def _collector_in(self, folder: Path) -> Collector:
         return replace(self.collector, folder=folder, ran=[], reused=[])
 
     def engine_pairs(self) -> EnginePairs:
@@ -236,8 +238,7 @@ class Comparison:
     @cached_property
     def serving_collector(self) -> Collector:
         """What gets the records of serving: a store of their own, as for the engines."""
-        folder = serving_store(self.collector.folder)
-        return replace(self.collector, folder=folder, ran=[], reused=[])
+        return self._collector_in(serving_store(self.collector.folder))
 
     @cached_property
     def _serving_plan(self) -> ServingPlan:
@@ -283,8 +284,7 @@ class Comparison:
     @cached_property
     def sizes_collector(self) -> Collector:
         """What gets the records by size: a store of their own, as for the engines."""
-        folder = sizes_store(self.collector.folder)
-        return replace(self.collector, folder=folder, ran=[], reused=[])
+        return self._collector_in(sizes_store(self.collector.folder))
 
     @cached_property
     def _sizes_plan(self) -> SizesPlan:

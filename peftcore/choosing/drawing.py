@@ -9,8 +9,8 @@ from peftcore.choosing.choice import Choice
 from peftcore.choosing.deciding import last_run
 from peftcore.report.canvas import Plot, new_figure
 from peftcore.report.markdown import escape
+from peftcore.report.searches import error_bar
 from peftcore.report.style import looks, plain
-from peftcore.statistics.variance import wilson
 
 FIGURE = "race"
 
@@ -93,14 +93,10 @@ def _bars(
     runs: list[Run], arm: Arm, points: list[tuple[int, float]]
 ) -> tuple[list[float], list[float]]:
     """Return how far the intervals of an arm's points reach below and above, in points."""
-    below, above = [], []
     # All arms are asked the same examples.
     asked = next(len(run.right) for run in runs if run.arm == arm and run.right is not None)
-    for _, accuracy in points:
-        low, high = wilson(round(accuracy * asked / 100), asked)
-        below.append(max(accuracy - 100 * low, 0.0))
-        above.append(max(100 * high - accuracy, 0.0))
-    return below, above
+    below, above = zip(*(error_bar(accuracy, asked) for _, accuracy in points), strict=True)
+    return list(below), list(above)
 
 
 def _points(runs: list[Run], arm: Arm) -> list[tuple[int, float]]:

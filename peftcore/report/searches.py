@@ -141,9 +141,10 @@ def draw_rates(searches: Sequence[Searched]) -> Plot | None:
     for axes, one in zip(panels, drawn, strict=False):
         look = style[one.slug]
         known = [(rate, accuracy) for rate, accuracy in one.tried if accuracy is not None]
+        bars = [error_bar(accuracy, one.examples) for _, accuracy in known]
         axes.errorbar(
             *zip(*known, strict=True),
-            yerr=list(zip(*(_error(accuracy, one.examples) for _, accuracy in known), strict=True)),
+            yerr=list(zip(*bars, strict=True)),
             marker=look.marker,
             color=look.colour,
             markersize=5,
@@ -178,7 +179,7 @@ def draw_rates(searches: Sequence[Searched]) -> Plot | None:
     )
 
 
-def _error(accuracy: float, examples: int) -> tuple[float, float]:
+def error_bar(accuracy: float, examples: int) -> tuple[float, float]:
     """Return how far the 95% interval of one model reaches below and above, in points."""
     low, high = wilson(round(accuracy * examples / 100), examples)
     return max(accuracy - 100 * low, 0.0), max(100 * high - accuracy, 0.0)

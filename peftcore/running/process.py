@@ -121,18 +121,7 @@ def _run_once(
 ) -> ChildReport:
     """Start a process, give it this job and return how it ended."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-        child = subprocess.Popen(
-            # -P: a file in the working folder must not stand in for a library.
-            [sys.executable, "-P", "-m", "peftcore.running.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            encoding="utf-8",
-            env=child_environment(device),
-            # Ctrl-C is for this process, which then ends the child in its own time.
-            start_new_session=True,
-        )
+        child = start_child("peftcore.running.child", errors, device)
         assert child.stdin is not None
         assert child.stdout is not None
         # A job larger than the pipe waits until the child reads it, and time counts meanwhile.
@@ -156,6 +145,28 @@ def _run_once(
             child.stdout.close()
             with contextlib.suppress(BrokenPipeError):
                 child.stdin.close()
+
+
+def start_child(module: str, errors: IO[str], device: str | None) -> subprocess.Popen[str]:
+    """Return the process of a trial, to be spoken to over its standard input and output.
+
+    Args:
+        module: what it runs.
+        errors: takes what it writes to standard error.
+        device: the GPU that it sees; ``None`` for those that this process sees.
+    """
+    return subprocess.Popen(
+        # -P: a file in the working folder must not stand in for a library.
+        [sys.executable, "-P", "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        encoding="utf-8",
+        env=child_environment(device),
+        # Ctrl-C is for this process, which then ends the child in its own time.
+        start_new_session=True,
+    )
 
 
 def child_environment(device: str | None) -> dict[str, str]:

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -22,8 +21,8 @@ from peftcore.running.process import (
     ChildReport,
     Progress,
     as_report,
-    child_environment,
     how_it_died,
+    start_child,
 )
 from peftcore.serving.child import END, READY, ROUND, WARM_UP
 from peftcore.serving.trials import ServingTrial
@@ -80,18 +79,7 @@ def run_serving(
     }
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-        child = subprocess.Popen(
-            # -P: a file in the working folder must not stand in for a library.
-            [sys.executable, "-P", "-m", "peftcore.serving.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            encoding="utf-8",
-            env=child_environment(device),
-            # Ctrl-C is for this process, which then ends the child in its own time.
-            start_new_session=True,
-        )
+        child = start_child("peftcore.serving.child", errors, device)
         talk = _Conversation(child, errors, deadline, progress, timeout_seconds)
         try:
             return _measured(trial, talk, json.dumps(job), drive, progress)
