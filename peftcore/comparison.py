@@ -36,7 +36,7 @@ from peftcore.serving.process import Drive, run_serving
 from peftcore.serving.trials import ROUNDS, ServingPlan, ServingTrial
 from peftcore.sizes.planning import Hold, SizesPlan
 from peftcore.trials import Outcome, Part, Trial
-from peftcore.tuning.searching import SEARCH_TRIALS, Search, search
+from peftcore.tuning.searching import SEARCH_SEED, SEARCH_TRIALS, Search, search
 
 if TYPE_CHECKING:
     from peftcore.gate.options import Gate
@@ -83,7 +83,9 @@ class Comparison:
         """
         scenario = self.selection.find_scenario()
         self.selection.find_methods()
-        override(scenario.task, scenario.recipe, self.selection.settings)
+        *_, changed = override(scenario.task, scenario.recipe, self.selection.settings)
+        if self.selection.protocol is Protocol.TUNED:
+            self._require_free(changed)
         timeout = self.collector.timeout_seconds
         if timeout is not None and timeout <= 0:
             option = f"{self.selection.prefix}timeout {timeout:g}"
@@ -96,6 +98,26 @@ class Comparison:
         if places < 1:
             option = f"{self.selection.prefix}gpu-trials {places}"
             raise UsageError(f"{option} is not usable: expected 1 or more trials")
+
+    def _require_free(self, changed: Collection[str]) -> None:
+        """Check that nothing was fixed that the searches are to find, or that they are for.
+
+        Raises:
+            UsageError: something was.
+        """
+        prefix = self.selection.prefix
+        fixed = [name for name in ("learning_rate", "split") if name in changed]
+        if fixed:
+            raise UsageError(
+                f"{prefix}set {fixed[0]}=… can't stand beside {prefix}protocol tuned, which "
+                "searches for each method's learning rate on a split of its own: leave one of the "
+                "two out"
+            )
+        if SEARCH_SEED in self.selection.find_seeds():
+            raise UsageError(
+                f"{prefix}seeds {SEARCH_SEED} is not usable by {prefix}protocol tuned: the "
+                "searches have that seed, and what they find is to be tried with others"
+            )
 
     def methods(self, scenario: str) -> list[Method]:
         """Return the methods to run in a scenario."""

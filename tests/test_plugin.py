@@ -111,6 +111,12 @@ def test_every_option_is_there_and_explained(session: Session) -> None:
         (("--peft-set", "epoch=1"), ("'epoch'", "did you mean 'epochs'?")),
         (("--peft-protocol", "tune"), ("'tune'", "did you mean 'tuned'?")),
         (("--peft-search-trials", "0"), ("--peft-search-trials 0", "expected 1 or more")),
+        (
+            ("--peft-protocol", "tuned", "--peft-set", "learning_rate=1e-3"),
+            ("--peft-set learning_rate=…", "leave one of the two out"),
+        ),
+        (("--peft-protocol", "tuned", "--peft-set", "split=tuning"), ("--peft-set split=…",)),
+        (("--peft-protocol", "tuned", "--peft-seeds", "42,2024"), ("--peft-seeds 2024", "others")),
         (("--peft-set", "epochs"), ("'epochs'", "expected KEY=VALUE")),
         (("--peft-set", "epochs=many"), ("epochs=many", "whole number")),
         (("--peft-set", "epochs=0"), ("epochs=0", "at least 1")),
