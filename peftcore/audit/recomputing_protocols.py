@@ -129,19 +129,24 @@ def _gaps(table: Table, sides: tuple[Data, Data], ledger: Ledger) -> None:
             continue
         cells.numbers(line, row, 3, closed.difference(slug))
         cells.test(line, row, 4, closed.p[slug], closed.p[slug] < 0.05)
-        below = [
-            side.adjusted[frozenset((slug, "full"))] < 0.05 and side.difference(slug, "full")[0] < 0
-            for side in sides
-        ]
+        gaps = [side.difference(slug, "full")[0] for side in sides]
+        told = [side.adjusted[frozenset((slug, "full"))] < 0.05 for side in sides]
         change = closed.difference(slug)[0] if closed.p[slug] < 0.05 else 0.0
-        cells.words(line, row, columns["The gap is"], _words(below, change))
+        cells.words(line, row, columns["The gap is"], _words(gaps, told, change))
 
 
-def _words(below: Sequence[bool], closed: float) -> str:
-    """Return what a gap comes from; ``closed`` is 0 where nothing could be told of it."""
-    if closed:
-        if closed < 0:
-            return "wider with rates of their own"
+def _words(gaps: Sequence[float], told: Sequence[bool], closed: float) -> str:
+    """Return what a gap comes from.
+
+    Args:
+        gaps: the method less Full, before and after.
+        told: whether each is told from none.
+        closed: by how much it has changed; 0 where nothing could be told of that.
+    """
+    below = [gap < 0 and sure for gap, sure in zip(gaps, told, strict=True)]
+    if closed > 0 and gaps[0] < 0:
         return "the rate's and the method's" if below[1] else "the rate's"
+    if closed < 0 and gaps[1] < 0:
+        return "wider with rates of their own"
     answers = {(True, True): "the method's", (False, False): "none to explain"}
     return answers.get((below[0], below[1]), "open")

@@ -154,9 +154,11 @@ def protocols_section(compared: Sequence[TwoProtocols], images: Mapping[str, str
         gaps = _gaps_table(one)
         if gaps:
             blocks += [
-                f"How much of a gap to Full is the rate's, and how much stays when both have the "
-                f"rate of `{one.after}`. What the rate closes is tested itself: that one of two "
-                "gaps is told from zero and the other is not, would show nothing.",
+                "How much of each gap to Full was the learning rate's, and how much is left where "
+                f"both have the rates of `{one.after}`. What the rate closed is tested itself: "
+                "that one of the two gaps is told from none and the other is not would show "
+                "nothing. “The rate's” says that the gap has closed and that what is left can't be "
+                "told from none, not that nothing is left.",
                 gaps,
             ]
         blocks += [images[one.figure]] if one.figure in images else []
@@ -215,9 +217,11 @@ def _explained(one: Compared) -> str:
     if Standing.UNTESTED in (*standings, closed):
         return "untested"
     before, after = standings
-    if closed is Standing.ABOVE:
+    was, left = (gap is not None and gap.mean_points < 0 for gap in one.gaps)
+    # Of a method that does as well as Full there is no gap, whatever its lead has come to.
+    if closed is Standing.ABOVE and was:
         return "the rate's and the method's" if after is Standing.BELOW else "the rate's"
-    if closed is Standing.BELOW:
+    if closed is Standing.BELOW and left:
         return "wider with rates of their own"
     if after is Standing.BELOW:
         return "the method's" if before is Standing.BELOW else "open"
