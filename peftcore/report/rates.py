@@ -94,12 +94,15 @@ def _of_searches(summary: Summary, searches: Sequence[Searched], plots: Sequence
         f"# Learning rates for {escape(summary.title)}",
         f"A search for each method, of {most} full-length trials on "
         f"{task['train_examples']:,} training examples of at most {task['max_length']} tokens, "
-        f"evaluated on {task['test_examples']:,} others, both from the part of the training set "
-        "that the protocol's own sample leaves unused; the test set was not looked at. Rates are "
+        f"evaluated on {task['test_examples']:,} other training examples, drawn by a seed that no "
+        "trial of the comparison has; the test set was not looked at. Rates are "
         "drawn log-uniformly, and then where the best lies, beyond the range if it lies at its "
         "edge. One trial has a sampling error of about "
         f"{_sampling_error_points(records):.1f} points, so rates that lie closer than that are as "
         "good as each other.",
+        "The accuracy of the best rate is the highest of several, and so flattered by chance: it "
+        "chooses the rate and is no result. What a method comes to with it is measured by other "
+        "seeds, on the test set, in the report of the comparison.",
         searches_table(searches),
         edges
         and f"The best rate of {listed(edges)} lies at the edge of those tried: one beyond it may "

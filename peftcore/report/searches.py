@@ -228,8 +228,10 @@ def draw_compute(searches: Sequence[Searched], guessing: float) -> Plot | None:
         name="expected_best",
         caption="The best accuracy that a search of so many trials is expected to find: the mean "
         "over all ways to have run only so many of those that were run (Dodge et al., 2019), in a "
-        "band of one standard deviation over those ways. A curve that still rises wants more "
-        "trials; a trial that did not end well counts as guessing.",
+        "band of one standard deviation over those ways. The last trials were placed where the "
+        "first had done best, which a shorter search could not have known: for few trials the "
+        "curve says somewhat too much. One that still rises wants more trials; a trial that did "
+        "not end well counts as guessing.",
         alt="Expected best accuracy against the number of trials, a line for each method",
         figure=figure,
     )
