@@ -279,16 +279,15 @@ def _less_best(table: Table, data: Data, ledger: Ledger) -> None:
     if best is None or best not in candidates:
         ledger.that(False, f"{REPORT_NAME}, column “{shown(head)}”", "it names no candidate")
         return
-    common = set.intersection(*(set(data.right[slug]) for slug in candidates))
-    means = {
-        slug: np.mean([right.mean() for s, right in data.right[slug].items() if s in common])
-        for slug in candidates
-        if common
-    }
+    # Those with most seeds first, each against the one that leads so far.
+    leader = best
+    for place, slug in enumerate(sorted(candidates, key=lambda one: -len(data.right[one]))):
+        if place == 0 or _lead(data, slug, leader) > 1e-12:
+            leader = slug
     ledger.that(
-        all(means[best] >= mean - 1e-12 for mean in means.values()),
+        abs(_lead(data, best, leader)) <= 1e-12,
         f"{REPORT_NAME}, column “{shown(head)}”",
-        "another method is more accurate over the seeds that all share",
+        "another method is more accurate over the seeds that both have",
     )
     for line, row, slug in _rows(table, data):
         if not data.shared(slug, best):
@@ -311,6 +310,13 @@ def _less_best(table: Table, data: Data, ledger: Ledger) -> None:
                 _equivalence(cells, line, row, column, data, slug, best)
             elif name in follows or name == "On this test set":
                 cells.numbers(line, row, column, follows.get(name))
+
+
+def _lead(data: Data, slug: str, other: str) -> float:
+    """Return how far one accuracy is above another, over the seeds that both have, if any."""
+    if data.shared(slug, other):
+        return float(data.apart(slug, other).mean())
+    return float(np.mean(data.means(slug)) - np.mean(data.means(other)))
 
 
 def _told_apart(cells: Cells, line: int, row: Sequence[str], column: int, p: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -243,10 +243,11 @@ class Summary:
         return self.inference.paired(first.slug, second.slug)
 
     def most_accurate(self, methods: Sequence[MethodSummary]) -> MethodSummary | None:
-        """Return the method of the highest mean accuracy over the seeds that all have in common.
+        """Return the method of the highest mean accuracy, two held against each other at a time.
 
-        A method that finished the easier seeds alone must not lead; where no seed is shared, each
-        is taken by its own. ``None`` where none has an accuracy.
+        They are by the seeds that both finished, so that one that finished the easier seeds alone
+        does not lead, and one with few seeds does not decide between others with many. Where two
+        share no seed each is taken by its own. ``None`` where none has an accuracy.
         """
         known = {
             method.slug: {
@@ -256,16 +257,13 @@ class Summary:
             }
             for method in methods
         }
-        measured = [method for method in methods if known[method.slug]]
-        if not measured:
-            return None
-        shared = set.intersection(*(set(known[method.slug]) for method in measured))
-        return max(
-            measured,
-            key=lambda method: statistics.fmean(
-                value for seed, value in known[method.slug].items() if seed in shared or not shared
-            ),
-        )
+        best: MethodSummary | None = None
+        # Those with most seeds first: the others are held against what is surest.
+        for method in sorted(methods, key=lambda one: -len(known[one.slug])):
+            accuracies = known[method.slug]
+            if accuracies and (best is None or _is_above(accuracies, known[best.slug])):
+                best = method
+        return best
 
     def under_bag_of_words(self, method: MethodSummary) -> bool:
         """Return whether the bag of words was measured and is more accurate."""
@@ -280,6 +278,15 @@ class Summary:
         shares = [r.measurement.majority_share for r in method.finished if r.measurement]
         known = [share for share in shares if share is not None]
         return accuracy is not None and bool(known) and accuracy <= 100 * max(known)
+
+
+def _is_above(accuracies: Mapping[int, float], others: Mapping[int, float]) -> bool:
+    """Return whether the mean over the seeds that both have is the higher one."""
+    seeds = accuracies.keys() & others.keys()
+    ours, theirs = (
+        statistics.fmean(side[seed] for seed in seeds or side) for side in (accuracies, others)
+    )
+    return ours > theirs
 
 
 def reason(record: Record) -> str:

@@ -180,7 +180,7 @@ def shown_metrics(summary: Summary, metrics: Sequence[Metric]) -> list[Metric]:
 def metric_rows(summary: Summary, metrics: Sequence[Metric]) -> list[MetricRow]:
     """Return the rows of a table of these metrics."""
     best = {metric.key: _best(summary, metric) for metric in metrics}
-    # Over the seeds that all have in common, it need not be the one with the highest number.
+    # Over the seeds that two have in common, it need not be the one with the highest number.
     ahead = summary.most_accurate(summary.candidates)
 
     def cell(method: MethodSummary, metric: Metric) -> MetricCell:
