@@ -136,7 +136,7 @@ def use_cases(summary: Summary) -> list[UseCase]:
         UseCase(
             need="The lowest latency in use",
             methods=MISSING,
-            why="the latency of inference is not measured",
+            why="`pytest benchmarks/test_serving.py` measures it, in a report of its own",
         ),
     ]
 

@@ -31,6 +31,13 @@ def spread() -> Iterator[Record]:
             yield replace(made, measurement=replace(made.measurement, phases={"train": cost}))
 
 
+def counting(record: Record, **joules: float) -> Record:
+    """Return a record of which these energies of training were counted, and no others."""
+    assert record.measurement is not None
+    train = replace(record.measurement.phases["train"], gpu_joules=None, **joules)
+    return replace(record, measurement=replace(record.measurement, phases={"train": train}))
+
+
 def page_of(records: list[Record]) -> str:
     summary = summarise(records)
     return compose_page(summary, gather_flips(summary), warnings=warnings(summary))
@@ -46,6 +53,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "one-seed": [build(method) for method in STUDY],
         "random": [build(method, weights="random") for method in STUDY],
         "corpus": [build(slug, scenario="embedded", seed=s) for slug in STUDY for s in (1, 2)],
+        "uncounted": [counting(r) if r.method == "qlora" else r for r in spread()],
+        "mixed": [
+            counting(r, processor_joules=1.0) if r.method == "qlora" else r for r in spread()
+        ],
         "processor": [build(method, gpu=False, seed=s) for method in STUDY for s in (1, 2)],
     }
     found = {}

@@ -77,14 +77,22 @@ function reasons({ asked, goal, rival, pick, enough, open }) {
           : "."),
     );
   }
-  const rest = enough.filter((one) => one !== pick && one.cost !== null);
+  const rest = enough.filter((one) => one !== pick);
+  const known = rest.filter((one) => one.cost !== null);
+  const unknown = rest.filter((one) => one.cost === null);
   const kept =
     asked.evidence === "shown" ? "shown to keep within the loss" : "not shown to lose more";
-  if (goal.key !== "loss" && rest.length > 0) {
+  if (rest.length === 0) found.push(`No other method within the limits is ${kept}.`);
+  if (goal.key !== "loss" && known.length > 0) {
     found.push(
-      `Of the ${rest.length + 1} methods that are ${kept}, it is the one with the least ${goal.name}, by the means: ${costWords(method, goal, asked)}.`,
+      `Of the ${known.length + 1} methods that are ${kept}, it is the one with the least ${goal.name}, by the means: ${costWords(method, goal, asked)}.`,
     );
-  } else if (rest.length === 0) found.push(`No other method within the limits is ${kept}.`);
+  }
+  if (unknown.length > 0) {
+    found.push(
+      `${names(unknown)} ${unknown.length > 1 ? "are" : "is"} ${kept} too, but the ${goal.name} was not measured.`,
+    );
+  }
   const cheaper = open.filter(
     (one) => one.cost !== null && one.cost < pick.cost && one.loss.figures,
   );
@@ -101,21 +109,15 @@ function reasons({ asked, goal, rival, pick, enough, open }) {
 /** Return what the records can't tell of the answer. */
 function doubts({ asked, goal, pick, fared }) {
   const found = [];
-  if (pick === null) return found;
-  const timed = goal.of.includes("train_seconds");
+  const timed = pick !== null && goal.of.includes("train_seconds");
   if (timed && fared.some((one) => value(one.method, "train_seconds")?.shared)) {
     found.push(
       "Times (◊) were taken while other trials ran on the machine, so which is really faster these records can't tell.",
     );
   }
-  if (asked.adapters > 1) {
-    const swap = data.metrics.find(
-      (metric) => metric.key.startsWith("swap") && value(pick.method, metric.key),
-    );
+  if (pick !== null && asked.adapters > 1) {
     found.push(
-      swap
-        ? `${swap.heading}: ${value(pick.method, swap.key).text}.`
-        : "How long it takes to swap adapters, and several at once in memory, was not measured.",
+      "How long it takes to swap adapters, and what several at once take in memory, is not in these records: pytest benchmarks/test_serving.py measures it.",
     );
   }
   if (asked.memory !== null && !data.onGpu) {
@@ -134,7 +136,7 @@ function noAnswer({ asked, goal, rival, fared, able, enough, open }) {
     return [
       "The records can't tell.",
       [
-        `${names(enough)} ${enough.length > 1 ? "fit" : "fits"}, but the ${goal.name} was not measured.`,
+        `${names(enough)} ${enough.length > 1 ? "fit" : "fits"}, but the ${goal.name} can't be compared: it was not measured, or not all of it.`,
       ],
     ];
   }
@@ -205,36 +207,36 @@ function noAnswer({ asked, goal, rival, fared, able, enough, open }) {
   return [what, found];
 }
 
-/** Return the answer in a few words: how sure it is, and whether something lighter may do. */
+/** Return the answer in a few words: how sure it is, and whether something lighter will do. */
 function headlineOf({ pick, open, goal }) {
   const lead = `${data.caveat ? "On this corpus the rules pick" : "Use"} ${pick.method.name}`;
-  if (pick.loss.known === "open") return `${lead}, as far as these records tell.`;
   const lighter = open.some((one) => one.cost !== null && one.cost < pick.cost && one.loss.figures);
-  return lighter && goal.key !== "loss" ? `${lead}, to be sure of the loss.` : `${lead}.`;
+  let sure = "";
+  if (pick.loss.known === "open") sure = ", as far as these records tell";
+  else if (lighter && goal.key !== "loss") sure = ", to be sure of the loss";
+  const beaten = pick.method.under
+    ? ` The bag of words, which needs no backbone, is more accurate: ${percent(methods.get(data.bagOfWords))}.`
+    : "";
+  return `${lead}${sure}.${beaten}`;
 }
 
 function fillFared({ fared, goal, asked }) {
+  const priced = goal.key !== "loss";
+  const verdicts = { within: "keeps within", beyond: "loses more", open: "can't be told" };
   const rows = fared.map(({ method, out, loss, cost }) =>
     make(
       "tr",
       {},
       make("th", { scope: "row" }, method.name),
-      make(
-        "td",
-        {},
-        out
-          ? "out"
-          : { within: "keeps within", beyond: "loses more", open: "can't be told" }[loss.known],
-      ),
+      make("td", {}, out ? "out" : verdicts[loss.known]),
       make("td", {}, out ? out.why : loss.why),
-      make(
-        "td",
-        { class: "number" },
-        cost === null || goal.key === "loss" ? "—" : costWords(method, goal, asked),
-      ),
+      priced
+        ? make("td", { class: "number" }, cost === null ? "—" : costWords(method, goal, asked))
+        : null,
     ),
   );
-  const heads = ["Method", "Verdict", "Why", goal.key === "loss" ? "" : goal.name];
+  const heads = ["Method", "Verdict", "Why"].map((head) => make("th", { scope: "col" }, head));
+  if (priced) heads.push(make("th", { scope: "col", class: "number" }, goal.name));
   document
     .querySelector("#fared div")
     .replaceChildren(
@@ -244,15 +246,18 @@ function fillFared({ fared, goal, asked }) {
         make(
           "table",
           {},
-          make(
-            "thead",
-            {},
-            make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head))),
-          ),
+          make("thead", {}, make("tr", {}, ...heads)),
           make("tbody", {}, ...rows),
         ),
       ),
     );
+}
+
+/** Say which method the most accurate one is, by what is asked for. */
+function nameRival(rival) {
+  field("against").options[0].textContent = rival
+    ? `the most accurate, ${rival.name}`
+    : "the most accurate";
 }
 
 function answer() {
@@ -264,6 +269,7 @@ function answer() {
     return;
   }
   const decided = decide(asked);
+  if (asked.against === "best") nameRival(decided.rival);
   const [headline, because] = decided.pick
     ? [headlineOf(decided), reasons(decided)]
     : noAnswer(decided);
@@ -275,14 +281,7 @@ function answer() {
   fillFared(decided);
 }
 
-const bestName = methods.get(data.best.qualified ?? data.best.all)?.name;
-field("against").append(
-  make(
-    "option",
-    { value: "best" },
-    bestName ? `the most accurate, ${bestName}` : "the most accurate",
-  ),
-);
+field("against").append(make("option", { value: "best" }));
 if (data.full && data.full !== (data.best.qualified ?? data.best.all)) {
   field("against").append(make("option", { value: "full" }, methods.get(data.full).name));
 }

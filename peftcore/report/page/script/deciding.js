@@ -68,20 +68,26 @@ function lossOf(method, rival, most) {
   };
 }
 
-/** Return the cost that a goal minimises; null where it was not measured. */
+/** Return the metrics that a goal is of; of energy, those that were counted at all. */
+function metricsOf(goal) {
+  const known = (key) =>
+    data.methods.some((method) => !method.reference && mean(method, key) !== null);
+  return goal.key === "energy" ? goal.of.filter(known) : goal.of;
+}
+
+/** Return the cost that a goal minimises; null where not all of it was measured. */
 function costOf(method, goal, asked, loss) {
   if (goal.key === "room") return roomFor(method, asked.adapters)?.mb ?? null;
   if (goal.key === "loss") return loss.points ?? null;
-  const known = goal.of.map((key) => mean(method, key)).filter((number) => number !== null);
-  if (goal.key === "energy") return known.length ? known.reduce((a, b) => a + b) : null;
-  return known.length === goal.of.length ? known.reduce((a, b) => a * b) : null;
+  const numbers = metricsOf(goal).map((key) => mean(method, key));
+  if (numbers.length === 0 || numbers.includes(null)) return null;
+  return numbers.reduce((a, b) => (goal.key === "energy" ? a + b : a * b));
 }
 
 /** Return the cost of a goal in words. */
 function costWords(method, goal, asked) {
   if (goal.key === "room") return megabytes(roomFor(method, asked.adapters).mb);
-  return goal.of
-    .filter((key) => value(method, key) !== null)
+  return metricsOf(goal)
     .map((key) => withUnit(method, key))
     .join(" and ");
 }

@@ -11,7 +11,7 @@ function showHighlight() {
     element.classList.toggle("on", on);
     element.classList.toggle("off", chosen.size > 0 && !on);
   }
-  for (const button of document.querySelectorAll(".legend button")) {
+  for (const button of document.querySelectorAll(".legend button, .point")) {
     button.setAttribute("aria-pressed", String(kept.has(button.dataset.method)));
   }
 }

@@ -27,7 +27,13 @@ function hideDetails() {
 function point(slug, lines, ...children) {
   const group = draw(
     "g",
-    { class: "point", role: "img", tabindex: "-1", "aria-label": lines.join(". ") },
+    {
+      class: "point",
+      role: "button",
+      tabindex: "-1",
+      "aria-label": lines.join(". "),
+      "aria-pressed": String(kept.has(slug)),
+    },
     ...children,
   );
   lightsUp(group, slug);
