@@ -83,7 +83,9 @@ LOW_RANK: tuple[Method, ...] = (
         summary="Adds a Kronecker product of two small trained matrices.",
         paper="https://arxiv.org/abs/2309.14859",
         trains=Trains.ADAPTER,
-        adapter=on_query_and_value("LoKrConfig", r=16, alpha=32),
+        # It is the factor that decides how large it is. A rank does once the second matrix is more
+        # than twice as wide; until then peft trains that matrix whole.
+        adapter=on_query_and_value("LoKrConfig", r=64, alpha=128, decompose_factor=4),
         rate_of="lora",
     ),
     HIRA,
@@ -200,7 +202,7 @@ LOW_RANK: tuple[Method, ...] = (
     Method(
         slug="tinylora",
         name="TinyLoRA",
-        summary="Scales the leading singular directions of each weight by a handful of numbers.",
+        summary="Mixes the two leading singular directions of each weight by a handful of numbers.",
         paper="https://arxiv.org/abs/2602.04118",
         trains=Trains.ADAPTER,
         adapter=on_query_and_value("TinyLoraConfig"),

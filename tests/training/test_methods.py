@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import bitsandbytes
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from peftcore.conformance.tiny import WORDS, review_rows
@@ -198,9 +200,25 @@ def test_eva_begins_where_activations_vary_most(attached: Attached) -> None:
     best = float(torch.linalg.svdvals(inputs)[:rank].square().sum() / inputs.square().sum())
     assert explained(inputs, found[layer].first) > 0.9 * best
     assert explained(inputs, drawn[layer].first[:rank]) < 0.7 * best
-    # Ranks were given out, and none was lost.
+    # Both layers are as hard to explain, and no rank was lost.
     assert sum(f.first.shape[0] for f in found.values()) == 16 * 2 * LAYERS
     assert all(torch.equal(f.second, torch.zeros_like(f.second)) for f in found.values())
+
+
+def test_eva_gives_ranks_to_the_layers_that_need_them(
+    make_trial: MakeTrial, tiny_bert: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "uneven"))
+    weights = load_file(folder / "model.safetensors")
+    (name,) = (name for name in weights if name.endswith("layer.0.output.LayerNorm.weight"))
+    # What enters the second layer varies in four directions alone.
+    weights[name][4:] *= 1e-3
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    eva = _attached(make_trial, folder, find_method("eva"))
+    given = {f.layer: f.first.shape[0] for f in lora_factors(eva.model)}
+    assert sum(given.values()) == 16 * 2 * LAYERS
+    for layer, rank in given.items():
+        assert (rank > 24) is ("layer.0" in layer), given
 
 
 @torch.no_grad()
@@ -241,6 +259,9 @@ def test_what_begins_as_a_part_of_the_weight_is_taken_out_of_it(
         product = found.scaling * found.second @ found.first
         torch.testing.assert_close(found.base.weight + product, weight, rtol=0, atol=1e-5)
         assert float(torch.linalg.norm(product)) > 0.1 * float(torch.linalg.norm(weight))
+        if slug == "olora":
+            across = found.second.T @ found.second
+            torch.testing.assert_close(across, torch.eye(len(across)), rtol=0, atol=1e-5)
         if slug == "pissa":
             largest = torch.linalg.svdvals(weight)[:16]
             torch.testing.assert_close(
