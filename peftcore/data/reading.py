@@ -126,7 +126,9 @@ def _csv_dicts(file: Path, wanted: Sequence[str] = ()) -> Iterator[tuple[str, di
     with file.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.DictReader(stream)
         try:
-            _require_columns(file, reader.fieldnames or (), wanted)
+            names = reader.fieldnames or ()
+            _require_commas(file, names)
+            _require_columns(file, names, wanted)
             for row in reader:
                 if None in row:
                     raise UsageError(
@@ -138,6 +140,16 @@ def _csv_dicts(file: Path, wanted: Sequence[str] = ()) -> Iterator[tuple[str, di
             raise _not_utf8(file, f"after line {reader.line_num}", error) from None
         except csv.Error as error:
             raise UsageError(f"{file}, line {reader.line_num}, is not CSV: {error}") from None
+
+
+def _require_commas(file: Path, names: Sequence[str]) -> None:
+    """Check that what stands between the columns is a comma: other programs have others."""
+    for mark, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(names) == 1 and mark in names[0]:
+            raise UsageError(
+                f"{file} has one column, {names[0]!r}, which looks like several with {word} in "
+                "between: save it with commas, and texts in quotes"
+            )
 
 
 def _json_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:

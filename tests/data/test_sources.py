@@ -206,6 +206,14 @@ def test_a_csv_row_with_an_unquoted_comma_is_refused(tmp_path: Path) -> None:
     assert f"{folder / 'test.csv'}, line 3" in refused(folder)
 
 
+@pytest.mark.parametrize(("mark", "word"), [(";", "semicolons"), ("\t", "tabs")])
+def test_a_csv_file_without_commas_is_refused(tmp_path: Path, mark: str, word: str) -> None:
+    for split in ("train", "test"):
+        rows = (f"text{mark}label", f"good, really{mark}1", f"bad{mark}0")
+        (tmp_path / f"{split}.csv").write_text("\n".join(rows), encoding="utf-8")
+    assert f"several with {word} in between: save it with commas" in refused(tmp_path)
+
+
 def test_a_long_csv_text_is_read_as_in_every_other_format(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "data", write_csv, "csv")
     long = "word " * 40_000
