@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.report.conftest import build
 from tests.report.page.conftest import page_of
 from tests.security.test_injection import ATTACK, hostile_records
 
@@ -326,16 +327,24 @@ def test_the_chooser_knows_what_records_can_not_tell(open_page: Open) -> None:
     assert "no accuracy is known" in text
 
 
-def contrast(page: Any, selector: str) -> float:
+def contrast(page: Any, selector: str, of: str = "color") -> float:
     """Return the contrast of an element's text with the page, as WCAG defines it."""
+    # A canvas gives whatever colour as three numbers.
     colours = page.evaluate(
-        """selector => [getComputedStyle(document.querySelector(selector)).color,
-        getComputedStyle(document.body).backgroundColor]""",
-        selector,
+        """([selector, of]) => {
+          const made = document.createElement("canvas");
+          const canvas = made.getContext("2d", { willReadFrequently: true });
+          return [[selector, of], ["body", "backgroundColor"]].map(([element, name]) => {
+            canvas.fillStyle = getComputedStyle(document.querySelector(element))[name];
+            canvas.fillRect(0, 0, 1, 1);
+            return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+          });
+        }""",
+        [selector, of],
     )
     lights = []
     for colour in colours:
-        shares = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        shares = [part / 255 for part in colour]
         linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
         lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
     return (max(lights) + 0.05) / (min(lights) + 0.05)
@@ -365,6 +374,18 @@ def test_dark_and_light_follow_the_system_until_somebody_says_otherwise(open_pag
     button.click()
     assert (button.inner_text(), background(page)) == ("Theme: dark", dark)
     assert background(open_page("seeds", color_scheme="light")) == light
+
+
+def test_lines_of_every_colour_can_be_seen(open_page: Open, tmp_path: Path) -> None:
+    """One of the seven colours is a light yellow, and one a dark blue: WCAG asks for 3 to 1."""
+    slugs = ("full", "lora", "qlora", "ia3", "dora", "rslora", "pissa")
+    path = tmp_path / "colours.html"
+    path.write_text(page_of([build(slug) for slug in slugs]), encoding="utf-8")
+    for scheme in ("light", "dark"):
+        page = open_page(path, color_scheme=scheme)
+        for slug in slugs:
+            line = f"figure[data-curve=losses] .series[data-method={slug}] .curve"
+            assert contrast(page, line, "stroke") >= 3, (scheme, slug)
 
 
 def test_the_whole_page_is_reached_by_the_tab_key(open_page: Open) -> None:
@@ -406,6 +427,10 @@ def test_on_paper_there_is_nothing_to_press(open_page: Open) -> None:
     assert background(page) == "rgb(255, 255, 255)"
     for selector in ("nav", "#filter", "#theme", "#chooser select >> nth=0"):
         assert page.locator(selector).is_hidden() is (selector != "#chooser select >> nth=0")
+    # What the controls say is said by the caption.
+    caption = page.locator("#flip-table caption")
+    assert caption.inner_text() == "LoRA: Full right, it wrong"
+    assert caption.bounding_box()["width"] > 100
     assert page.locator("#table").is_visible()
     assert page.pdf(format="A4").startswith(b"%PDF")
     # All that was folded is open on paper.

@@ -196,7 +196,7 @@ function lineLook(method) {
   const width = 1.8;
   return {
     class: method.reference ? "curve plain" : "curve",
-    stroke: method.reference ? null : method.look.colour,
+    color: method.reference ? null : method.look.colour,
     "stroke-width": width,
     "stroke-dasharray": method.look.dashes.map((part) => part * width).join(" ") || null,
   };

@@ -135,7 +135,7 @@ function errorBars(canvas, method, key) {
       y2,
       ...(method.reference
         ? { class: "error plain" }
-        : { class: "error", stroke: method.look.colour }),
+        : { class: "error", color: method.look.colour }),
     });
   const bars = [];
   if (low !== high)
