@@ -31,7 +31,8 @@ _SCENARIOS = {scenario.name: scenario for scenario in SCENARIOS}
 
 _RATES_ORIGINS = {
     str(Protocol.STUDY): "one for all, by the protocol study",
-    str(Protocol.TUNED): "each the best of a search of its own, by the protocol tuned",
+    str(Protocol.TUNED): "each the best of a search of its own, by the protocol tuned; the folder "
+    "search tells of them",
 }
 
 _OUTCOMES = {
