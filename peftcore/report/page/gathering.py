@@ -121,7 +121,6 @@ def gather_page(summary: Summary, flips: Sequence[MethodFlips]) -> dict[str, Any
         "severalSeeds": len(summary.seeds) > 1,
         "onGpu": summary.memory.key.startswith("gpu"),
         "memory": summary.memory.key,
-        "costs": [metric.key for metric in costs(summary)],
         "metrics": [
             {
                 "key": metric.key,
@@ -178,7 +177,6 @@ def _paired(paired: PairedAccuracy, method: MethodSummary, other: MethodSummary)
         "points": _rounded(paired.mean_points),
         "ends": interval and [_rounded(end) for end in interval],
         "single": paired.single,
-        "standing": str(paired.standing),
         "figures": figures(paired),
         "words": compared(paired, one_line(method.name), one_line(other.name)),
     }
@@ -231,10 +229,8 @@ def _flips(one: MethodFlips) -> dict[str, Any]:
     return {
         "slug": one_line(one.method.slug),
         "seeds": flips.seeds,
-        "most": flips.most,
         "classes": _classes(one),
         "counts": {"lost": len(lost), "gained": len(gained)},
-        "columns": ["example", "row", "label", "full right", "method right"],
         "lost": [_flip(n, rows, labels, ours, theirs) for n in lost[:MOST_FLIPS].tolist()],
         "gained": [_flip(n, rows, labels, ours, theirs) for n in gained[:MOST_FLIPS].tolist()],
     }
@@ -243,6 +239,7 @@ def _flips(one: MethodFlips) -> dict[str, Any]:
 def _flip(
     example: int, rows: Sequence[int] | None, labels: Sequence[int], ours: Any, theirs: Any
 ) -> list[int | None]:
+    """Return an example's place, row and label, and how often Full and the method are right."""
     row = None if rows is None else rows[example]
     return [example, row, labels[example], int(ours[example]), int(theirs[example])]
 
