@@ -107,7 +107,8 @@ def _lowest(need: str, metric: Metric, methods: Sequence[MethodSummary], what: s
     """Return the use case that the lowest value of a metric serves."""
     leaders = best_of(methods, metric)
     if not leaders:
-        return UseCase(need=need, methods=MISSING, why=f"no {what} was measured")
+        why = f"no {what} was measured" if methods else "nothing qualifies"
+        return UseCase(need=need, methods=MISSING, why=why)
     why = f"{with_unit(metric, leaders[0].mean(metric))} is the least of those measured"
     if len([m for m in methods if m.mean(metric) is not None]) == 1:
         why = f"{with_unit(metric, leaders[0].mean(metric))}; nothing else qualifies"

@@ -91,6 +91,12 @@ def test_without_adapters_there_is_nothing_to_swap(record):
     assert picks([record("full")])[FILES] == "—"
 
 
+def test_what_was_measured_of_methods_that_do_not_qualify_is_not_called_unmeasured(record):
+    summary = summarise([record("lora", accuracy=0.6), record("bow", accuracy=0.8)])
+    whys = [case.why for case in recommend.use_cases(summary)]
+    assert whys[2:5] == ["nothing qualifies"] * 3
+
+
 def test_one_method_is_no_choice(record):
     summary = summarise([record("lora")])
     assert "the only method with an accuracy that qualifies" in recommend.answer(summary)
