@@ -109,6 +109,8 @@ def key_metrics_notes(summary: Summary) -> list[str]:
             f"{escape(method.name)} (seeds {', '.join(map(str, _shared_seeds(method)))})"
             for method in busy
         )
+        if all(len(_shared_seeds(method)) == len(method.finished) for method in summary.methods):
+            listing = "here all of them"
         notes.append(
             f"{SHARED_MARK} marks times that were taken while other trials ran on the machine, so "
             f"that they say little: {listing}."

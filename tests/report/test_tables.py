@@ -223,6 +223,8 @@ def test_times_taken_while_other_trials_ran_are_marked(record):
     assert "while other trials ran on the machine" in note
     assert "LoRA (seeds 42)" in note
     assert "Full" not in note
+    busy = summarise([record("full", shared=True), record("lora", shared=True)])
+    assert "so that they say little: here all of them." in " ".join(tables.key_metrics_notes(busy))
     alone = summarise([record("full", shared=False), record("lora")])
     assert "◊" not in " ".join([tables.key_metrics(alone), *tables.key_metrics_notes(alone)])
 
