@@ -19,9 +19,14 @@ function fillFlips(everything) {
     const cells = [example, row ?? "—", found.classes[label] ?? label, full, own];
     return make("tr", {}, ...cells.map((cell) => make("td", { class: "number" }, String(cell))));
   });
+  const kind = document.getElementById("flip-kind").selectedOptions[0].text;
   document
     .getElementById("flip-table")
-    .replaceChildren(make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body));
+    .replaceChildren(
+      make("caption", {}, `${methods.get(found.slug).name}: ${kind}`),
+      make("thead", {}, make("tr", {}, ...head)),
+      make("tbody", {}, ...body),
+    );
   const count = found.counts[document.getElementById("flip-kind").value];
   const elsewhere = everything && shown.length < count ? "; flips.csv has the others" : "";
   document.getElementById("flip-count").textContent =

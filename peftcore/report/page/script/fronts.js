@@ -199,8 +199,9 @@ function drawFront(figure) {
     placed.push({ x, y, method, onFront });
   }
   const covered = drawFloor(canvas, placed);
-  nameThem(canvas, placed, covered);
   canvas.svg.append(...points);
+  // Above the points: no bar strikes a name through, and none hides what is pointed at.
+  nameThem(canvas, placed, covered);
   walkable(points);
 }
 
