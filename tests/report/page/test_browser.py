@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from peftcore.methods import find_methods
 from tests.report.conftest import build
 from tests.report.page.conftest import page_of
 from tests.security.test_injection import ATTACK, hostile_records
@@ -325,6 +326,22 @@ def test_the_chooser_knows_what_records_can_not_tell(open_page: Open) -> None:
     text = ask(open_page("random"), memory=8)
     assert text.startswith("The records can't tell")
     assert "no accuracy is known" in text
+
+
+def test_of_many_methods_the_chooser_names_a_few(open_page: Open, tmp_path: Path) -> None:
+    others = [method.slug for method in find_methods("all") if not method.reference][1:]
+    records = [build("full"), *(build(slug, accuracy=0.9, train_seconds=90.0) for slug in others)]
+    path = tmp_path / "many.html"
+    path.write_text(page_of(records), encoding="utf-8")
+    page = open_page(path)
+    text = ask(page, loss=0.5)
+    assert text.startswith("Use Full, to be sure of the loss.")
+    assert f"; and {len(others) - 3} more, listed below." in text
+    assert page.locator("#fared tbody tr").count() == len(others) + 1
+    # Full and IA3 take more.
+    text = ask(page, memory=2.5)
+    assert text.startswith(f"The records can't tell: {len(others) - 1} methods may fit")
+    assert len(text) < 1500
 
 
 def contrast(page: Any, selector: str, of: str = "color") -> float:

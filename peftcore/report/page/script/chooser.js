@@ -1,6 +1,7 @@
 // The chooser: what is asked, and the answer in words.
 
 const MOST_REASONS = 3; // Of methods that are alike, no more are told one by one.
+const MOST_NAMES = 15; // Of more methods than these the number is told.
 
 const form = document.getElementById("chooser");
 
@@ -50,7 +51,15 @@ function readAsked() {
   return { asked, wrong };
 }
 
-const names = (found) => listed(found.map((one) => one.method.name));
+/** Return the names of methods, or how many they are. */
+function names(found) {
+  return found.length > MOST_NAMES
+    ? `${found.length} methods`
+    : listed(found.map((one) => one.method.name));
+}
+
+/** Return an order by loss, the least first; what is not known comes last. */
+const byLoss = (a, b) => (a.loss.points ?? Infinity) - (b.loss.points ?? Infinity);
 
 /** Return the sentences that say why a method is the answer. */
 function reasons({ asked, goal, rival, pick, enough, open }) {
@@ -93,15 +102,16 @@ function reasons({ asked, goal, rival, pick, enough, open }) {
       `${names(unknown)} ${unknown.length > 1 ? "are" : "is"} ${kept} too, but the ${goal.name} was not measured.`,
     );
   }
-  const cheaper = open.filter(
-    (one) => one.cost !== null && one.cost < pick.cost && one.loss.figures,
-  );
+  const cheaper = open
+    .filter((one) => one.cost !== null && one.cost < pick.cost && one.loss.figures)
+    .toSorted(byLoss);
   if (goal.key !== "loss" && cheaper.length > 0) {
-    found.push(
-      `Less ${goal.name}, but a larger loss is not excluded: ` +
-        cheaper.map((one) => `${one.method.name} (${one.loss.figures})`).join("; ") +
-        ".",
-    );
+    const shown = cheaper
+      .slice(0, MOST_REASONS)
+      .map((one) => `${one.method.name} (${one.loss.figures})`);
+    if (cheaper.length > shown.length)
+      shown.push(`and ${cheaper.length - shown.length} more, listed below`);
+    found.push(`Less ${goal.name}, but a larger loss is not excluded: ${shown.join("; ")}.`);
   }
   return found;
 }
@@ -155,9 +165,7 @@ function noAnswer({ asked, goal, rival, fared, able, enough, open }) {
     ];
   }
   if (open.length > 0) {
-    const likely = open.toSorted(
-      (a, b) => (a.loss.points ?? Infinity) - (b.loss.points ?? Infinity),
-    );
+    const likely = open.toSorted(byLoss);
     const why = likely.slice(0, MOST_REASONS).map((one) => `${one.loss.why}.`);
     if (open.length > MOST_REASONS) why.push("The others are listed below.");
     const more = data.severalSeeds
@@ -169,7 +177,7 @@ function noAnswer({ asked, goal, rival, fared, able, enough, open }) {
     ];
   }
   const found = [];
-  const nearest = able.toSorted((a, b) => a.loss.points - b.loss.points).slice(0, MOST_REASONS);
+  const nearest = able.toSorted(byLoss).slice(0, MOST_REASONS);
   found.push(...nearest.map((one) => `${one.loss.why}.`));
   const because = (key) => fared.filter((one) => one.out?.key === key);
   const least = (list, of) => list.toSorted((a, b) => of(a) - of(b))[0];
