@@ -2,8 +2,8 @@
 
 Only candidates that finished are recommended, and none whose accuracy is under the bag of words'
 or no better than always answering the most frequent label.
-The default is the cheapest method whose accuracy can't be told apart from the best one's; cheapest
-means the smallest product of train time and peak memory.
+The default is the cheapest method whose accuracy can't be told apart from the best one's, and whose
+own interval holds an equal one; cheapest means the smallest product of train time and peak memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from peftcore.methods import Trains
 from peftcore.report.analysis import best_of, cost_phrases, with_unit
 from peftcore.report.markdown import escape, listed, table
 from peftcore.report.metrics import ACCURACY, FILE_SIZE, MISSING, TRAIN_TIME, Metric
-from peftcore.report.pairing import Standing
+from peftcore.report.pairing import PairedAccuracy, Standing
 from peftcore.report.summary import BAG_OF_WORDS, BASELINE, MethodSummary, Summary
 from peftcore.report.wording import ONE_SEED, compared
 
@@ -40,6 +40,8 @@ class Default:
         method: what to use.
         best: the most accurate candidate; it may be the same.
         equals: candidates whose accuracy can't be told apart from the best one's, itself left out.
+        behind: candidates that can't be told apart from it among so many, but whose own interval
+            is wholly below.
         untested: candidates that could not be tested against the best one.
         alone: whether nothing else qualified.
     """
@@ -47,6 +49,7 @@ class Default:
     method: MethodSummary
     best: MethodSummary
     equals: tuple[MethodSummary, ...]
+    behind: tuple[MethodSummary, ...]
     untested: tuple[MethodSummary, ...]
     alone: bool
 
@@ -70,12 +73,12 @@ def default(summary: Summary) -> Default | None:
     best = summary.most_accurate(methods)
     if best is None:
         return None
-    standings = {
-        method.slug: paired.standing if (paired := summary.paired(best, method)) else None
-        for method in methods
-        if method is not best
-    }
-    equals = tuple(m for m in methods if standings.get(m.slug) is Standing.OPEN)
+    pairs = {m.slug: summary.paired(best, m) for m in methods if m is not best}
+    standings = {slug: paired.standing if paired else None for slug, paired in pairs.items()}
+    level = [m for m in methods if standings.get(m.slug) is Standing.OPEN]
+    # The more methods there are, the harder any two are to tell apart: that must not recommend one
+    # which by itself is shown to be worse.
+    equals = tuple(m for m in level if not _is_ahead(pairs[m.slug]))
     untested = tuple(
         m for m in methods if m is not best and standings[m.slug] in (None, Standing.UNTESTED)
     )
@@ -84,9 +87,16 @@ def default(summary: Summary) -> Default | None:
         method=min(contenders, key=lambda method: _cost(summary, method, contenders)),
         best=best,
         equals=equals,
+        behind=tuple(m for m in level if m not in equals),
         untested=untested,
         alone=len(methods) == 1,
     )
+
+
+def _is_ahead(paired: PairedAccuracy | None) -> bool:
+    """Return whether the interval of a difference is wholly above zero, taken by itself."""
+    interval = paired.interval_points if paired else None
+    return interval is not None and interval[0] > 0
 
 
 def _cost(summary: Summary, method: MethodSummary, contenders: Sequence[MethodSummary]) -> float:
@@ -195,6 +205,8 @@ def _why(choice: Default) -> str:
     if choice.untested and not choice.equals:
         return "the most accurate; whether a cheaper one equals it can't be tested"
     if choice.method is choice.best and not choice.equals:
+        if choice.behind:
+            return "the most accurate, and the interval of every other method is below it"
         return "the most accurate, and every other method is told apart from it"
     if choice.method is choice.best:
         return (
@@ -213,7 +225,7 @@ def _highest_accuracy(summary: Summary) -> UseCase:
     if not leaders or choice is None:
         return UseCase(need=need, methods=MISSING, why=_no_accuracy(summary))
     why = f"{with_unit(ACCURACY, leaders[0].mean(ACCURACY))} is the highest"
-    level = [method for method in choice.equals if method not in leaders]
+    level = [method for method in (*choice.equals, *choice.behind) if method not in leaders]
     if level:
         why += f"; not told apart from it: {_names(level)}"
     return UseCase(need=need, methods=_names(leaders), why=why)

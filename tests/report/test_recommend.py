@@ -1,5 +1,6 @@
 import pytest
 
+from peftcore.methods import METHODS
 from peftcore.report import recommend
 from peftcore.report.summary import summarise
 
@@ -63,6 +64,19 @@ def test_the_default_is_the_cheapest_of_those_not_told_apart(record):
     dear = record("lora", accuracy=0.912, train_seconds=900.0)
     cheap = record("qlora", accuracy=0.911, train_seconds=100.0)
     assert picks([record("full"), dear, cheap])[BALANCE] == "QLoRA"
+
+
+def test_many_methods_do_not_make_a_worse_one_the_default(record):
+    """Corrected for all pairs, nothing here can be told apart; the cheapest is 1.6 points worse."""
+    slugs = [method.slug for method in METHODS if not method.reference][1:]
+    others = [record(slug, accuracy=0.884, train_seconds=90.0) for slug in slugs]
+    summary = summarise([record("full", accuracy=0.9), *others])
+    found = recommend.default(summary)
+    assert found.method.slug == "full"
+    assert (len(found.equals), len(found.behind)) == (0, len(slugs))
+    text = recommend.answer(summary)
+    assert "the most accurate, and the interval of every other method is below it" in text
+    assert recommend.use_cases(summary)[1].why.startswith("90.00% is the highest; not told apart")
 
 
 def test_untested_methods_do_not_count_as_level(record):
