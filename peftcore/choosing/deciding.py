@@ -133,11 +133,12 @@ def _cost(race: Race, arm: Arm, cost: Cost) -> float:
         return run.trained_parameters or math.inf
     if cost is Cost.MEMORY:
         return run.peak_bytes or math.inf
-    # Two rates of one method take as long as each other, but for chance.
+    # Two rates of one method take as long as each other on as many examples, but for chance.
     return min(
-        last_run(race, one).train_seconds
-        for one in race.arms
-        if one.method == arm.method and _may_be_chosen(race, one)
+        other.train_seconds
+        for other in race.runs
+        if (other.arm.method, other.examples) == (arm.method, run.examples)
+        and other.right is not None
     )
 
 

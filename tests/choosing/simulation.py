@@ -47,6 +47,7 @@ class World:
         seed_points: spread of an arm's accuracy over seeds.
         draw: what tells this world's chance from another's.
         memory: by a method's slug, what it takes.
+        slowness: by a method's slug, how many times as long as others it trains.
         failing: arms whose trials don't end well.
     """
 
@@ -55,6 +56,7 @@ class World:
     seed_points: float = 0.7
     draw: int = 0
     memory: dict[str, int] = field(default_factory=dict)
+    slowness: dict[str, float] = field(default_factory=dict)
     failing: tuple[str, ...] = ()
     seconds: float = 0.0
     asked: list[tuple[str, int, int]] = field(default_factory=list)
@@ -62,7 +64,7 @@ class World:
     def run(self, arm: Arm, examples: int, seed: int, most_seconds: float) -> Run:
         """Train an arm, or pretend to."""
         self.asked.append((arm.key, examples, seed))
-        train, evaluation = 0.02 * examples, 2.0
+        train, evaluation = 0.02 * examples * self.slowness.get(arm.method.slug, 1.0), 2.0
         wall = 8 + train + evaluation
         self.seconds += wall
         if arm.key in self.failing:

@@ -224,6 +224,17 @@ def test_the_cheapest_of_the_equally_good_is_chosen_by_the_cost_that_was_asked_f
         assert decide(race, tolerance=0.02, cost=Cost.MEMORY).chosen.method.slug == "qlora"
 
 
+def test_a_method_is_not_cheaper_for_another_of_its_rates_having_stopped_early():
+    curves = {"full@0.001": flat(0.88), "lora@0.001": flat(0.88), "lora@0.003": flat(0.60)}
+    world = World(curves, validation=1000, seed_points=0.1, slowness={"lora": 1.5})
+    arms = [arm_of("full"), arm_of("lora"), arm_of("lora", 0.003)]
+    race = race_in(world, arms, tolerance=0.1)
+    assert sizes(world, "lora@0.003") == [200, 400]
+    # On all examples Full takes 32 seconds and LoRA 48; 12 are of the arm that stopped.
+    decision = decide(race, tolerance=0.1, cost=Cost.TIME)
+    assert decision.chosen == arm_of("full")
+
+
 def test_a_cheap_arm_that_is_probably_worse_is_not_chosen_for_its_cost():
     world = World({"full@0.001": flat(0.90), "vera@0.001": flat(0.86)}, validation=1000)
     race = race_in(world, [arm_of("full"), arm_of("vera")], budget=4000)
