@@ -9,11 +9,7 @@ from peftcore.choosing.arms import Arm, Run, arms_of
 from peftcore.choosing.asking import DEFAULT_METHODS, Request, parse_raced
 from peftcore.choosing.beginning import Begun
 from peftcore.choosing.deciding import Decision, as_tested, decide
-from peftcore.choosing.delivering import (
-    Delivered,
-    deliver,
-    require_usable,
-)
+from peftcore.choosing.delivering import Delivered, deliver, kept_in, require_usable
 from peftcore.choosing.parts import Parts, divide
 from peftcore.choosing.racing import Ending, Race
 from peftcore.choosing.trialling import Bench, KeptModel, epochs_for, store_of
@@ -72,13 +68,19 @@ def choose(request: Request, display: Display, tell: Tell) -> Choice:
     Raises:
         UsageError: the data, the model or an option can't be used.
         NothingToChoose: no arm ended well.
+        StoreError: something can't be written.
         PeftcoreError: what was trained can't be used as it should.
     """
     try:
-        return _choose(request, display, tell)
-    except UsageError as error:
+        with kept_in(store_of(request.store)):
+            return _choose(request, display, tell)
+    except PeftcoreError as error:
         # Checks that are shared with the pytest plugin name its options.
-        raise UsageError(str(error).replace("--peft-", "--")) from None
+        error.args = (str(error).replace("--peft-", "--"),)
+        raise
+    except KeyboardInterrupt:
+        tell("interrupted: every trial that ended is kept; give the same command again to go on")
+        raise
 
 
 def _choose(request: Request, display: Display, tell: Tell) -> Choice:
