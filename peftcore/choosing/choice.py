@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -11,8 +12,8 @@ from peftcore.choosing.beginning import Begun
 from peftcore.choosing.deciding import Decision, as_tested, decide
 from peftcore.choosing.delivering import Delivered, deliver, kept_in, require_usable
 from peftcore.choosing.parts import Parts, divide
-from peftcore.choosing.racing import Ending, Race
-from peftcore.choosing.trialling import Bench, KeptModel, epochs_for, store_of
+from peftcore.choosing.racing import Ending, Race, gigabytes
+from peftcore.choosing.trialling import Bench, KeptModel, epochs_for, peak_of, store_of
 from peftcore.errors import PeftcoreError, UsageError
 from peftcore.measuring.weights import SAVED
 from peftcore.results.collecting import Display
@@ -84,6 +85,7 @@ def choose(request: Request, display: Display, tell: Tell) -> Choice:
 
 
 def _choose(request: Request, display: Display, tell: Tell) -> Choice:
+    began = time.monotonic()
     methods = request.methods or parse_raced(DEFAULT_METHODS, where="--methods")
     request = replace(request, methods=methods)
     task, recipe, named = override(Task(), Recipe(), request.settings)
@@ -101,7 +103,7 @@ def _choose(request: Request, display: Display, tell: Tell) -> Choice:
     if "epochs" not in named and (epochs := epochs_for(parts.train, recipe)) != recipe.epochs:
         recipe = replace(recipe, epochs=epochs)
         tell(f"few examples: {epochs} epochs of them (--set epochs=… for another number)")
-    bench = Bench.of(request, parts, recipe, display)
+    bench = Bench.of(request, parts, recipe, display, began=began)
     race = Race(
         arms=arms_of(methods, [bench.usual_rate(one) for one in methods], request.rates),
         train=parts.train,
@@ -114,6 +116,7 @@ def _choose(request: Request, display: Display, tell: Tell) -> Choice:
         tolerance=request.within / 100,
         majority=0.0,
         memory_bytes=request.memory_bytes,
+        beside=1,
         known=bench.known,
     )
     begun = Begun.of(request, race, parts.folder)
@@ -123,6 +126,11 @@ def _choose(request: Request, display: Display, tell: Tell) -> Choice:
     race.majority = bench.majority()
     size = race.rungs[-1]
     references = [bench.refer(slug, size) for slug in (_BAG_OF_WORDS, _HEAD)]
+    race.notes += [
+        f"{run.arm.method.name} could not be compared: {run.problem}."
+        for run in references
+        if run.right is None
+    ]
     race.ending = replace(race.ending, fixed_seconds=_fixed_seconds(race, references))
     race.finish()
     require_memory(race, request)
@@ -151,7 +159,16 @@ def _conclude(
     keep = KeptModel(parts.folder / "kept")
     trial, record = bench.test(chosen, examples, keep=keep)
     if record.outcome is not Outcome.OK or record.predictions is None:
-        raise PeftcoreError(f"the last training did not end well: {record.summary()}")
+        raise PeftcoreError(
+            f"the last training, of {chosen.words}, did not end well: {record.summary()}; the race "
+            "is kept, and the same command tries it again"
+        )
+    peak, limit = peak_of(record.measurement), request.memory_bytes
+    if peak is not None and limit is not None and peak > limit:
+        race.notes.append(
+            f"The last training, on more examples than the race, took {gigabytes(peak)} of memory "
+            f"at its peak: more than the {gigabytes(limit)} that were allowed."
+        )
     judged = []
     for one in decision.references:
         if _has_time(race, bench, one.run, examples):
@@ -218,7 +235,7 @@ def require_memory(race: Race, request: Request) -> None:
         return
     least = min(taken, key=lambda name: taken[name])
     raise UsageError(
-        f"--memory {limit / 1e9:.2f}GB is less than every method took that was tried: {least} took "
-        f"the least, {taken[least] / 1e9:.2f} GB; allow more, or make batches or texts shorter "
+        f"--memory {gigabytes(limit)} is less than every method took that was tried: {least} took "
+        f"the least, {gigabytes(taken[least])}; allow more, or make batches or texts shorter "
         "(--set batch_size=4, --set max_length=128)"
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from peftcore.choosing.arms import Arm, End, Fate, Run, ladder_of, rungs_of
 from peftcore.choosing.believing import Belief, believe, stand
 from peftcore.choosing.pace import Pace
+from peftcore.errors import UsageError
 from peftcore.running.planning import FIRST_SEED
 
 DROPPED_BELOW = 0.05
@@ -68,6 +69,7 @@ class Race:
         tolerance: a share of 1: when the choice is sure enough depends on it.
         majority: the share of validation examples that always guessing the same answers right.
         memory_bytes: the most that training may take.
+        beside: how many reference rows with a backbone are trained on as much as arms are.
         known: tells whether a trial was run before, and so takes no time.
         runs: the trials so far.
         fates: how it ended for the arms that are no longer in it.
@@ -85,6 +87,7 @@ class Race:
     tolerance: float
     majority: float
     memory_bytes: int | None = None
+    beside: int = 0
     known: Callable[[Arm, int, int], bool] = lambda *_: False
     runs: list[Run] = field(default_factory=list)
     fates: dict[str, Fate] = field(default_factory=dict)
@@ -117,11 +120,22 @@ class Race:
 
         The last training goes before the race: while there is time for it on all examples, it is
         the race that is on fewer.
+
+        Raises:
+            UsageError: there is not even time for the first trial.
         """
         ladder = ladder_of(self.train)
         for arm in self.arms:
             if self._one(arm, ladder[0], FIRST_SEED):
                 break
+            if self.runs[-1].stopped:
+                raise UsageError(
+                    f"--budget {self.budget_seconds:g}s is too short: a first training, of "
+                    f"{arm.words} on {ladder[0]:,} examples, did not end in it; give ten times as "
+                    "long, or make texts shorter (--set max_length=128)"
+                )
+        fixed = max(self.ending.fixed_seconds, self.pace.overhead())
+        self.ending = replace(self.ending, fixed_seconds=fixed)
         everything = self.ending.examples
         endings = [round(everything / 2**halvings) for halvings in range(len(ladder))]
         # Those that were found before are kept: a race that goes on must not become another one.
@@ -163,8 +177,9 @@ class Race:
         return max(last, default=0.0) + self.ending.fixed_seconds
 
     def _affordable(self) -> bool:
-        """Return whether two arms can go through the rungs, with what comes after."""
+        """Return whether two arms can go through the rungs, with what comes beside and after."""
         seconds = FEWEST_METHODS * sum(self._usual(size) for size in self.rungs)
+        seconds += self.beside * self._usual(self.rungs[-1])
         return self.spent() + seconds + self.reserve() <= self.budget_seconds
 
     def _usual(self, size: int) -> float:
@@ -250,12 +265,14 @@ class Race:
             return None
         belief = self.belief()
         best, within = belief.best(), belief.within(self.tolerance)
+        stopped = {run.arm.key for run in self.runs if run.stopped}
         late = [
             arm
             for arm in self.arms
             if self._fate(arm) is End.UNTRIED
             or (self._fate(arm) is End.BUDGET and best.get(arm.key, 0.0) >= CONTENDING)
         ]
+        late = [arm for arm in late if arm.key not in stopped]
         late.sort(key=lambda arm: -best.get(arm.key, 0.0))
         trials = [(arm, FIRST_SEED) for arm in late]
         if max(within.values()) < SURE:
@@ -280,6 +297,13 @@ class Race:
         run = self.run(arm, size, seed, most)
         self.runs.append(run)
         self.pace.learn(run)
+        if run.stopped:
+            # That says nothing against it: what it showed before counts.
+            if self._fate(arm) is not End.FINISHED:
+                showed = any(one.arm == arm and one.right is not None for one in self.runs)
+                words = f"left: stopped on {size:,} for want of time"
+                self._end(arm, End.BUDGET if showed else End.UNTRIED, words)
+            return False
         if run.right is None:
             self._end(
                 arm, End.FAILED, f"failed on {size:,}: {run.problem or 'it did not end well'}"

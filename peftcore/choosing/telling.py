@@ -12,6 +12,7 @@ from peftcore.choosing.choice import Choice
 from peftcore.choosing.deciding import Reference, last_run
 from peftcore.choosing.delivering import ADAPTER_FOLDER, CARD_FILE, RECORDS_FILE
 from peftcore.choosing.racing import gigabytes, percent
+from peftcore.choosing.trialling import peak_of
 from peftcore.report.canvas import Plot
 from peftcore.report.markdown import escape, listed, table
 from peftcore.report.metrics import MISSING
@@ -251,8 +252,7 @@ def _facts(choice: Choice) -> list[str]:
     untried = [arm.words for arm in race.arms if _fate(choice, arm) is End.UNTRIED]
     if untried:
         facts.append(f"For want of time nothing was tried of {escape(listed(untried))}.")
-    measured = choice.record.measurement
-    peak = None if measured is None else measured.peak_reserved_bytes or measured.peak_bytes
+    peak = peak_of(choice.record.measurement)
     if peak is not None:
         limit = "" if request.memory_bytes is None else f" of {gigabytes(request.memory_bytes)}"
         facts.append(f"The last training took {gigabytes(peak)}{limit} of memory at its peak.")

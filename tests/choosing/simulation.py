@@ -21,6 +21,7 @@ from peftcore.choosing.arms import Arm, End, Run
 from peftcore.choosing.asking import Cost
 from peftcore.choosing.deciding import Decision, decide
 from peftcore.choosing.racing import Ending, Race
+from peftcore.choosing.trialling import LEAST_SECONDS
 from peftcore.methods import find_method
 from peftcore.report.markdown import table
 
@@ -66,6 +67,12 @@ class World:
         self.asked.append((arm.key, examples, seed))
         train, evaluation = 0.02 * examples * self.slowness.get(arm.method.slug, 1.0), 2.0
         wall = 8 + train + evaluation
+        if wall > max(LEAST_SECONDS, most_seconds):
+            wall = max(LEAST_SECONDS, most_seconds)
+            self.seconds += wall
+            return Run(
+                arm=arm, examples=examples, seed=seed, right=None, wall_seconds=wall, stopped=True
+            )
         self.seconds += wall
         if arm.key in self.failing:
             return Run(
