@@ -101,8 +101,8 @@ def parse_bytes(text: str, *, where: str) -> int:
         raise UsageError(f"{where} {text!r} is no size of memory: expected such as 8GB or 700MiB")
     if size < LEAST_MEMORY_BYTES:
         raise UsageError(
-            f"{where} {text!r} is {size:,} bytes, less than any training takes: name a unit, such as "
-            "8GB or 700MiB"
+            f"{where} {text!r} is {size:,} bytes, less than any training takes: name a unit, "
+            "such as 8GB or 700MiB"
         )
     return size
 
