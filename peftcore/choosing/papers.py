@@ -9,7 +9,7 @@ from peftcore.choosing.card import write_card
 from peftcore.choosing.choice import Choice
 from peftcore.choosing.delivering import CARD_FILE, RECORDS_FILE, REPORT_FILE, kept_in
 from peftcore.choosing.drawing import draw_race
-from peftcore.choosing.telling import report
+from peftcore.choosing.reporting import report
 from peftcore.choosing.trialling import store_of
 from peftcore.report.figures import write_drawn
 from peftcore.results.records import write_records

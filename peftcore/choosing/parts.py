@@ -50,6 +50,7 @@ class Parts:
         validation: how many the race is judged by.
         test: how many are kept apart for the end.
         own_test: whether the data came with a test set.
+        counts: of each class, how many examples there are beside those kept for the end.
         notes: what a reader should know of how they came about, in sentences.
     """
 
@@ -60,6 +61,7 @@ class Parts:
     validation: int
     test: int
     own_test: bool
+    counts: tuple[int, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -106,6 +108,7 @@ def divide(data: Path, task: Task, *, named: set[str], within: Path) -> Parts:
                 f"{seen:,} of {len(tested):,} test texts are in the training set too: the test "
                 "accuracy is too good by what was learned by heart."
             )
+    counts = Counter(examples.labels[position] for position in [*train, *validation])
     written = replace(
         found,
         text_column=TEXT,
@@ -120,6 +123,7 @@ def divide(data: Path, task: Task, *, named: set[str], within: Path) -> Parts:
         validation=len(validation),
         test=min(len(kept), MOST_TEST),
         own_test=tested is not None,
+        counts=tuple(counts[label] for label in range(found.labels)),
         notes=tuple(notes),
     )
     _write(parts.race / "train.jsonl", examples.select(train), written)

@@ -105,6 +105,11 @@ class Race:
         """Return the arms that are still in it."""
         return [arm for arm in self.arms if arm.key not in self.fates]
 
+    def end_of(self, arm: Arm) -> End | None:
+        """Return why an arm is no longer in it; ``None`` while it is."""
+        fate = self.fates.get(arm.key)
+        return None if fate is None else fate.end
+
     def has_standing(self) -> bool:
         """Return whether there is an arm that ended well and may be used."""
         return any(run.right is not None and not self._is_out(run.arm) for run in self.runs)
@@ -269,8 +274,8 @@ class Race:
         late = [
             arm
             for arm in self.arms
-            if self._fate(arm) is End.UNTRIED
-            or (self._fate(arm) is End.BUDGET and best.get(arm.key, 0.0) >= CONTENDING)
+            if self.end_of(arm) is End.UNTRIED
+            or (self.end_of(arm) is End.BUDGET and best.get(arm.key, 0.0) >= CONTENDING)
         ]
         late = [arm for arm in late if arm.key not in stopped]
         late.sort(key=lambda arm: -best.get(arm.key, 0.0))
@@ -280,7 +285,7 @@ class Race:
             for arm in self.arms:
                 seeds = sum(run.arm == arm and run.examples == self.top for run in self.runs)
                 contends = best.get(arm.key, 0.0) >= CONTENDING
-                if self._fate(arm) is End.FINISHED and contends and seeds < MOST_SEEDS:
+                if self.end_of(arm) is End.FINISHED and contends and seeds < MOST_SEEDS:
                     again.append((seeds, -within[arm.key], arm))
             again.sort(key=lambda one: one[:2])
             trials += [(arm, FIRST_SEED + seeds) for seeds, _, arm in again]
@@ -299,7 +304,7 @@ class Race:
         self.pace.learn(run)
         if run.stopped:
             # That says nothing against it: what it showed before counts.
-            if self._fate(arm) is not End.FINISHED:
+            if self.end_of(arm) is not End.FINISHED:
                 showed = any(one.arm == arm and one.right is not None for one in self.runs)
                 words = f"left: stopped on {size:,} for want of time"
                 self._end(arm, End.BUDGET if showed else End.UNTRIED, words)
@@ -322,12 +327,8 @@ class Race:
     def _end(self, arm: Arm, end: End, words: str) -> None:
         self.fates[arm.key] = Fate(end=end, words=words)
 
-    def _fate(self, arm: Arm) -> End | None:
-        fate = self.fates.get(arm.key)
-        return None if fate is None else fate.end
-
     def _is_out(self, arm: Arm) -> bool:
-        return self._fate(arm) in (End.MEMORY, End.FAILED)
+        return self.end_of(arm) in (End.MEMORY, End.FAILED)
 
     def _has_run(self, arm: Arm, size: int) -> bool:
         return any((run.arm, run.examples) == (arm, size) for run in self.runs)

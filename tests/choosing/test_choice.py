@@ -127,12 +127,14 @@ def test_a_choice_ends_with_a_model_its_card_and_a_report(chosen):
     assert (out / "figures" / "race.svg").is_file()
     assert "Bars, of what was chosen and of the runner-up" in report
     card = ModelCard.load(out / "README.md", ignore_metadata_errors=False)
-    (evaluated,) = card.data.eval_results
+    evaluated, *others = card.data.eval_results
     assert evaluated.metric_value == pytest.approx(content["test_accuracy"], abs=1e-4)
+    assert [one.metric_type for one in others] == ["f1", "matthews_correlation"]
+    assert others[0].metric_value == pytest.approx(content["test_macro_f1"], abs=1e-4)
     assert card.data.pipeline_tag == "text-classification"
     assert "mine" in evaluated.dataset_name
     # Nothing of this machine but what loading needs.
-    assert str(folder) not in (out / "README.md").read_text().replace("base =", "")
+    assert str(folder) not in (out / "README.md").read_text()
     records = list(read_records(out / "records.jsonl"))
     assert {record.method for record in records} == {"lora", "bitfit", "bow", "head"}
     assert all(record.outcome is Outcome.OK for record in records)
