@@ -126,6 +126,7 @@ def _csv_dicts(file: Path, wanted: Sequence[str] = ()) -> Iterator[tuple[str, di
     with file.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.DictReader(stream)
         try:
+            _require_commas(file, reader.fieldnames or ())
             _require_columns(file, reader.fieldnames or (), wanted)
             for row in reader:
                 if None in row:
@@ -138,6 +139,16 @@ def _csv_dicts(file: Path, wanted: Sequence[str] = ()) -> Iterator[tuple[str, di
             raise _not_utf8(file, f"after line {reader.line_num}", error) from None
         except csv.Error as error:
             raise UsageError(f"{file}, line {reader.line_num}, is not CSV: {error}") from None
+
+
+def _require_commas(file: Path, header: Sequence[str]) -> None:
+    """Check that cells are not apart by what some spreadsheets write in the comma's place."""
+    mark = next((mark for mark in ";\t" if len(header) == 1 and mark in header[0]), None)
+    if mark is not None:
+        raise UsageError(
+            f"{file} has one column, {header[0]!r}, as its cells are apart by {mark!r}: save it "
+            "with commas between them"
+        )
 
 
 def _json_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:

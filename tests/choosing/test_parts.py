@@ -29,6 +29,11 @@ def write(path, content, header=("text", "label")):
     return path
 
 
+def saved(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
 def texts_of(folder, split):
     lines = (folder / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
     return [(row["text"], row["label"]) for row in map(json.loads, lines)]
@@ -162,6 +167,18 @@ def test_no_part_is_larger_than_it_needs_to_be():
         (
             lambda path: write(path / "mine.csv", [*rows(30)] * 3),
             "30 different texts: at least 60",
+        ),
+        (
+            lambda path: saved(path / "mine.csv", "text;label\n" + "fine, or so;good\n" * 90),
+            "one column, 'text;label', as its cells are apart by ';': save it with commas",
+        ),
+        (
+            lambda path: saved(path / "mine.jsonl", '{"text": "a", "label": "\\ud800"}\n' * 90),
+            "line 1: 'label' is .* the name of a class; fill it in, or leave the row out",
+        ),
+        (
+            lambda path: saved(path / "mine.csv", "text,label\na,x\nb\n" * 45),
+            "line 3: 'label' is None: .*; fill it in, or leave the row out",
         ),
         (lambda path: write(path / "mine.csv", [("t", "one")] * 90), "nothing to tell apart"),
         (
