@@ -8,7 +8,7 @@ from statistics import fmean
 from peftcore.choosing.arms import Arm, End
 from peftcore.choosing.choice import Choice
 from peftcore.choosing.deciding import last_run
-from peftcore.choosing.delivering import ADAPTER_FOLDER, CARD_FILE, RECORDS_FILE
+from peftcore.choosing.delivering import ADAPTER_FOLDER, CARD_FILE, RECORDS_FILE, base_of
 from peftcore.choosing.racing import gigabytes, percent
 from peftcore.choosing.telling import compared, seen_accuracy, verdict
 from peftcore.choosing.testing import always, classes_of, classes_table, test_accuracy
@@ -158,14 +158,18 @@ def _by_class(found: ByClass) -> list[str]:
 
 
 def _facts(choice: Choice) -> list[str]:
-    request, parts, race = choice.request, choice.parts, choice.race
+    request, parts, race, trial = choice.request, choice.parts, choice.race, choice.trial
+    recipe, (base, revision) = trial.recipe, base_of(trial.backbone)
     facts = [
         f"{parts.train:,} examples to train on, {parts.validation:,} to compare by, and "
         f"{parts.test:,} for the last test"
         + (", which came with the data" if parts.own_test else ", cut by the data's own content")
         + ".",
         *(escape(note) for note in parts.notes),
-        f"Before the last test it was trained once more, on {choice.trial.task.train_examples:,} "
+        f"The backbone is {escape(base if revision else trial.backbone.name)}, trained for "
+        f"{recipe.epochs} epochs in batches of {recipe.batch_size}, in {recipe.precision}. Of a text "
+        f"{trial.task.max_length} tokens are read at most (`--set max_length=…`); the rest is cut.",
+        f"Before the last test it was trained once more, on {trial.task.train_examples:,} "
         "examples: those of the race and those it was compared by.",
         f"{_minutes(choice.spent_seconds)} of {_minutes(request.budget_seconds)} were used, for "
         f"{len(choice.records)} trials.",
