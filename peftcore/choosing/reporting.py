@@ -167,10 +167,11 @@ def _facts(choice: Choice) -> list[str]:
         + ".",
         *(escape(note) for note in parts.notes),
         f"The backbone is {escape(base if revision else trial.backbone.name)}, trained for "
-        f"{recipe.epochs} epochs in batches of {recipe.batch_size}, in {recipe.precision}. Of a text "
-        f"{trial.task.max_length} tokens are read at most (`--set max_length=…`); the rest is cut.",
-        f"Before the last test it was trained once more, on {trial.task.train_examples:,} "
-        "examples: those of the race and those it was compared by.",
+        f"{recipe.epochs} epochs in batches of {recipe.batch_size}, in {recipe.precision}. Of a "
+        f"text {trial.task.max_length} tokens are read at most (`--set max_length=…`); the rest is "
+        "cut.",
+        f"Before the last test it was trained once more, on {trial.task.train_examples:,} of the "
+        f"{parts.train + parts.validation:,} examples of the race and of the comparison.",
         f"{_minutes(choice.spent_seconds)} of {_minutes(request.budget_seconds)} were used, for "
         f"{len(choice.records)} trials.",
     ]

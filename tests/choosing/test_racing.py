@@ -344,6 +344,7 @@ def test_what_a_trial_will_take_follows_from_those_that_were_run():
     assert pace.predict("full", 200, evaluation=0.5, spare=0.1) == pytest.approx(1.1 * 118)
     assert pace.most_examples("full", 120) == 200
     assert pace.predict("dora", 100) == 70
+    assert pace.predict("dora", 100, spare=0.1) == pytest.approx(77)
     # Of an adapter that was not tried another adapter tells more than Full.
     pace.learn(lora)
     assert pace.predict("dora", 100) == 40
