@@ -8,10 +8,10 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from peftcore.choosing.choice import Choice
 from peftcore.choosing.delivering import ADAPTER_FOLDER, base_of
-from peftcore.choosing.racing import percent
-from peftcore.choosing.telling import compared
+from peftcore.choosing.telling import compared, epochs_of
 from peftcore.choosing.testing import classes_of, test_accuracy
 from peftcore.choosing.using import APART_FILE
+from peftcore.choosing.wording import percent
 from peftcore.methods import Trains
 from peftcore.models.architectures import architecture_of
 from peftcore.models.backbones import read_config
@@ -73,7 +73,7 @@ A text classifier: {escape(name)}, fine-tuned with {escape(method.name)}. {escap
 
 ## Training
 
-{trial.task.train_examples:,} examples, {recipe.epochs} epochs in batches of {recipe.batch_size},
+{trial.task.train_examples:,} examples, {epochs_of(choice)} in batches of {recipe.batch_size},
 AdamW at a learning rate of {recipe.learning_rate:g} that falls to zero, texts of up to
 {trial.task.max_length} tokens, {recipe.precision}, seed {trial.seed}. Made by peftcore; every trial
 of the choice is in its `records.jsonl`.

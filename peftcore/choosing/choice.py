@@ -12,8 +12,9 @@ from peftcore.choosing.beginning import Begun
 from peftcore.choosing.deciding import Decision, as_tested, decide
 from peftcore.choosing.delivering import Delivered, deliver, kept_in, require_usable
 from peftcore.choosing.parts import Parts, divide
-from peftcore.choosing.racing import Ending, Race, gigabytes
+from peftcore.choosing.racing import SPARE, Ending, Race
 from peftcore.choosing.trialling import Bench, KeptModel, epochs_for, peak_of, store_of
+from peftcore.choosing.wording import gigabytes, in_minutes
 from peftcore.errors import PeftcoreError, UsageError
 from peftcore.measuring.weights import SAVED
 from peftcore.results.collecting import Display
@@ -177,6 +178,12 @@ def _conclude(
                 one = as_tested(one, test, record, decision, request.within / 100)
         judged.append(one)
     delivered = deliver(trial, keep.of(trial.id) / SAVED, request.out, record.predictions)
+    spent = bench.spent()
+    if spent > (1 + SPARE) * request.budget_seconds:
+        race.notes.append(
+            f"It took {in_minutes(spent)}, more than the {in_minutes(request.budget_seconds)} of "
+            "the budget: that was too short, or the machine became slower."
+        )
     return Choice(
         request=request,
         parts=parts,
@@ -186,7 +193,7 @@ def _conclude(
         record=record,
         delivered=delivered,
         records=tuple(bench.records),
-        spent_seconds=bench.spent(),
+        spent_seconds=spent,
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from peftcore.choosing.arms import Arm, End, Fate, Run, ladder_of, rungs_of
 from peftcore.choosing.believing import Belief, believe, stand
 from peftcore.choosing.pace import Pace
+from peftcore.choosing.wording import gigabytes, percent
 from peftcore.errors import UsageError
 from peftcore.running.planning import FIRST_SEED
 
@@ -154,7 +155,7 @@ class Race:
             self.notes.append(
                 f"The budget was too short to race on all {self.train:,} training examples: it "
                 f"was on {top:,} of them ({top / self.train:.0%}), as the probabilities are; on "
-                "all of them another arm may be better."
+                "all of them another one may be better."
             )
 
     def finish(self) -> None:
@@ -332,15 +333,3 @@ class Race:
 
     def _has_run(self, arm: Arm, size: int) -> bool:
         return any((run.arm, run.examples) == (arm, size) for run in self.runs)
-
-
-def gigabytes(size: float) -> str:
-    """Return bytes as a reader has them: ``1.24 GB``."""
-    return f"{size / 1e9:.2f} GB"
-
-
-def percent(share: float) -> str:
-    """Return a probability in whole percent, the ends never quite."""
-    if share < 0.01:
-        return "<1%"
-    return ">99%" if share > 0.99 else f"{share:.0%}"

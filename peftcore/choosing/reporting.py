@@ -9,10 +9,10 @@ from peftcore.choosing.arms import Arm, End
 from peftcore.choosing.choice import Choice
 from peftcore.choosing.deciding import last_run
 from peftcore.choosing.delivering import ADAPTER_FOLDER, CARD_FILE, RECORDS_FILE, base_of
-from peftcore.choosing.racing import gigabytes, percent
-from peftcore.choosing.telling import compared, seen_accuracy, verdict
+from peftcore.choosing.telling import compared, epochs_of, seen_accuracy, verdict
 from peftcore.choosing.testing import always, classes_of, classes_table, test_accuracy
 from peftcore.choosing.trialling import peak_of
+from peftcore.choosing.wording import gigabytes, in_minutes, percent
 from peftcore.report.canvas import Plot
 from peftcore.report.classes import ByClass
 from peftcore.report.markdown import escape, listed, table
@@ -56,7 +56,7 @@ def report(choice: Choice, plots: Sequence[Plot]) -> str:
         "## How to read the probabilities",
         _assumptions(choice),
         f"The race was for a tolerance of {request.within:g} points and had a budget of "
-        f"{_minutes(request.budget_seconds)}. The same command with a longer budget goes on from "
+        f"{in_minutes(request.budget_seconds)}. The same command with a longer budget goes on from "
         "here.",
     ]
     return "\n\n".join(blocks) + "\n"
@@ -167,13 +167,13 @@ def _facts(choice: Choice) -> list[str]:
         + ".",
         *(escape(note) for note in parts.notes),
         f"The backbone is {escape(base if revision else trial.backbone.name)}, trained for "
-        f"{recipe.epochs} epochs in batches of {recipe.batch_size}, in {recipe.precision}. Of a "
+        f"{epochs_of(choice)} in batches of {recipe.batch_size}, in {recipe.precision}. Of a "
         f"text {trial.task.max_length} tokens are read at most (`--set max_length=…`); the rest is "
         "cut.",
         f"Before the last test it was trained once more, on {trial.task.train_examples:,} of the "
         f"{parts.train + parts.validation:,} examples of the race and of the comparison.",
-        f"{_minutes(choice.spent_seconds)} of {_minutes(request.budget_seconds)} were used, for "
-        f"{len(choice.records)} trials.",
+        f"{in_minutes(choice.spent_seconds)} of {in_minutes(request.budget_seconds)} were used, "
+        f"for {len(choice.records)} trials.",
     ]
     untried = [arm.words for arm in race.arms if race.end_of(arm) is End.UNTRIED]
     if untried:
@@ -195,11 +195,6 @@ def _assumptions(choice: Choice) -> str:
         "from there, or what its own last step promised. Only arms that were tried are spoken of. "
         "How it is computed, and how often it is right, is in peftcore's docs/choose.md."
     )
-
-
-def _minutes(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole // 60} min {whole % 60:02d} s"
 
 
 def _listing(lines: Sequence[str]) -> str:

@@ -8,8 +8,8 @@ from peftcore.choosing.arms import End
 from peftcore.choosing.asking import Cost
 from peftcore.choosing.choice import Choice
 from peftcore.choosing.deciding import Reference
-from peftcore.choosing.racing import percent
 from peftcore.choosing.testing import always, classes_of, missed, test_accuracy
+from peftcore.choosing.wording import percent
 from peftcore.report.markdown import listed
 from peftcore.results.records import Record
 
@@ -34,7 +34,13 @@ def verdict(choice: Choice) -> list[str]:
     decision, constant = choice.decision, always(choice)
     chosen = decision.chosen
     lines = [f"Use {chosen.method.name} with a learning rate of {chosen.rate:g}."]
-    if constant.as_good >= AS_GOOD:
+    answers = set(choice.record.predictions or ())
+    if len(answers) == 1:
+        lines.append(
+            "BUT IT HAS LEARNED NOTHING: it answers "
+            f"{choice.parts.task.class_of(*answers)!r} to every test example."
+        )
+    elif constant.as_good >= AS_GOOD:
         accuracies = f"{constant.accuracy:.1f}% against {_tested(choice)} on the test examples"
         lines.append(
             _loud(choice, f"ALWAYS ANSWERING {constant.name!r}", constant.as_good, accuracies)
@@ -77,6 +83,12 @@ def verdict(choice: Choice) -> list[str]:
 def compared(choice: Choice) -> bool:
     """Return whether there were arms to compare: what is the only one is the best of nothing."""
     return len(choice.decision.belief.standings) > 1
+
+
+def epochs_of(choice: Choice) -> str:
+    """Return how often the examples were gone through, as ``3 epochs``."""
+    epochs = choice.trial.recipe.epochs
+    return f"{epochs} epoch" if epochs == 1 else f"{epochs} epochs"
 
 
 def _probabilities(choice: Choice) -> list[str]:

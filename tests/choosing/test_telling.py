@@ -110,10 +110,17 @@ def test_of_the_only_arm_that_was_tried_nothing_is_said_beside_others(make_choic
 
 
 def test_what_is_no_better_than_the_most_frequent_class_is_said_before_all_else(make_choice):
-    choice = make_choice(answers=(0,) * 200, labels=RARE)
-    lines = verdict(choice)
+    # One of the rare ones is found, and one of the others taken for it.
+    answers = tuple(int(n in (0, 100)) for n in range(200))
+    lines = verdict(make_choice(answers=answers, labels=RARE))
     assert lines[1].startswith("BUT ALWAYS ANSWERING 'no' MAY BE AS GOOD: with a probability of")
     assert "97.0% against 97.0% on the test examples" in lines[1]
+
+
+def test_what_always_gives_one_answer_has_learned_nothing_and_it_is_said(make_choice):
+    choice = make_choice(answers=(0,) * 200, labels=RARE)
+    lines = verdict(choice)
+    assert lines[1] == "BUT IT HAS LEARNED NOTHING: it answers 'no' to every test example."
     said = " ".join(lines)
     # Of "no", found are all of 194 and right are 194 of 200; of "yes" none.
     assert "macro-F1, the mean over classes, is 49.2%, and Matthews' correlation 0.00" in said
