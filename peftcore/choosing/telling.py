@@ -8,7 +8,7 @@ from peftcore.choosing.arms import End
 from peftcore.choosing.asking import Cost
 from peftcore.choosing.choice import Choice
 from peftcore.choosing.deciding import Reference
-from peftcore.choosing.testing import always, classes_of, missed, test_accuracy
+from peftcore.choosing.testing import Always, always, classes_of, missed, test_accuracy
 from peftcore.choosing.wording import percent
 from peftcore.report.markdown import listed
 from peftcore.results.records import Record
@@ -25,6 +25,12 @@ _COSTS = {
     Cost.MEMORY: "takes the least memory",
 }
 
+_LEFT_OUT = {
+    End.UNTRIED: "could not be tried in this time, and nothing is known of them",
+    End.FAILED: "failed, as the report says",
+    End.MEMORY: "were dropped for the memory they take",
+}
+
 _NAMED = 3
 """So many classes are named in a sentence."""
 
@@ -34,22 +40,7 @@ def verdict(choice: Choice) -> list[str]:
     decision, constant = choice.decision, always(choice)
     chosen = decision.chosen
     lines = [f"Use {chosen.method.name} with a learning rate of {chosen.rate:g}."]
-    answers = set(choice.record.predictions or ())
-    if len(answers) == 1:
-        lines.append(
-            "BUT IT HAS LEARNED NOTHING: it answers "
-            f"{choice.parts.task.class_of(*answers)!r} to every test example."
-        )
-    elif constant.as_good >= AS_GOOD:
-        accuracies = f"{constant.accuracy:.1f}% against {_tested(choice)} on the test examples"
-        lines.append(
-            _loud(choice, f"ALWAYS ANSWERING {constant.name!r}", constant.as_good, accuracies)
-            + "; accuracy tells little here."
-        )
-    for one in decision.references:
-        if one.as_good >= AS_GOOD:
-            name, what = one.run.arm.method.name.upper(), _MEANING[one.run.arm.method.slug]
-            lines.append(f"{_loud(choice, name, one.as_good, _against(choice, one))}; {what}.")
+    lines += _warnings(choice, constant)
     _, low, high = test_accuracy(choice.record)
     lines.append(
         f"The accuracy of {chosen.method.name} on {_answers(choice.record):,} test examples, which "
@@ -65,18 +56,37 @@ def verdict(choice: Choice) -> list[str]:
     lines += _missed(choice)
     lines += _probabilities(choice)
     lines += [_beaten(choice, one) for one in decision.references if one.as_good < AS_GOOD]
-    untried = sum(choice.race.end_of(arm) is End.UNTRIED for arm in choice.race.arms)
-    if untried:
-        lines.append(
-            f"{untried} of {len(choice.race.arms)} pairs of a method and a learning rate could not "
-            "be tried in this time: nothing is known of them."
-        )
-    lines += choice.race.notes
+    lines += [*_left_out(choice), *choice.race.notes]
     if compared(choice) and decision.within < AS_GOOD:
         lines.append(
             "That is not sure: with a longer budget, more examples or a wider tolerance (--within) "
             "it would be surer."
         )
+    return lines
+
+
+def _warnings(choice: Choice, constant: Always) -> list[str]:
+    """Return what a reader must not miss: that less than what was chosen may do as well."""
+    lines = []
+    answers = set(choice.record.predictions or ())
+    if len(answers) == 1:
+        lines.append(
+            "BUT IT HAS LEARNED NOTHING: it answers "
+            f"{choice.parts.task.class_of(*answers)!r} to every test example; give a longer "
+            "budget, more examples of the other classes, or more epochs (--set epochs=…)."
+        )
+    elif constant.as_good >= AS_GOOD:
+        accuracies = f"{constant.accuracy:.1f}% against {_tested(choice)} on the test examples"
+        lines.append(
+            _loud(choice, f"ALWAYS ANSWERING {constant.name!r}", constant.as_good, accuracies)
+            + "; accuracy tells little here."
+        )
+    for one in choice.decision.references:
+        if one.as_good >= AS_GOOD:
+            name, what = one.run.arm.method.name.upper(), _MEANING[one.run.arm.method.slug]
+            # Of what has learned nothing nothing follows for the task.
+            meaning = "" if len(answers) == 1 else f"; {what}"
+            lines.append(f"{_loud(choice, name, one.as_good, _against(choice, one))}{meaning}.")
     return lines
 
 
@@ -124,6 +134,20 @@ _MEANING = {
     "head": "the backbone may not have to be adapted at all",
 }
 """What it means that a reference row is as good."""
+
+
+def _left_out(choice: Choice) -> list[str]:
+    """Return which arms the probabilities are not of, and why, in sentences."""
+    race, lines = choice.race, []
+    for end, words in _LEFT_OUT.items():
+        arms = [arm for arm in race.arms if race.end_of(arm) is end]
+        names = listed(list(dict.fromkeys(arm.method.name for arm in arms)))
+        if arms:
+            lines.append(
+                f"{len(arms)} of {len(race.arms)} pairs of a method and a learning rate {words} "
+                f"({names})."
+            )
+    return lines
 
 
 def _loud(choice: Choice, name: str, as_good: float, accuracies: str) -> str:

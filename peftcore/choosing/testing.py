@@ -90,7 +90,7 @@ def classes_table(choice: Choice) -> str:
         ]
         for label in order[:MOST_CLASSES]
     ]
-    heads = ["Class", "Trained on", "Tested on", *(f"{escape(name)} finds (%)" for name in rows)]
+    heads = ["Class", "To train on", "Tested on", *(f"{escape(name)} finds (%)" for name in rows)]
     hidden = len(order) - len(cells)
     rest = f" {hidden} more classes are found as well or better." if hidden else ""
     return (

@@ -36,8 +36,17 @@ MOSTLY_RIGHT = right_but(EVEN, 20)
 def make_choice(tmp_path):
     """Return a function that makes the choice that a simulated race and these answers end in."""
 
-    def make(*, answers=MOSTLY_RIGHT, labels=EVEN, classes=YES_AND_NO, words=None, **options):
-        world = World({f"{slug}@0.001": flat(0.88) for slug in RACED})
+    def make(
+        *,
+        answers=MOSTLY_RIGHT,
+        labels=EVEN,
+        classes=YES_AND_NO,
+        words=None,
+        away=None,
+        **options,
+    ):
+        curves = {f"{slug}@0.001": flat(0.88) for slug in RACED}
+        world = World(curves, **(away or {}))
         arms = [arm_of(slug) for slug in RACED]
         race = race_in(world, arms, **{"budget": 3000, **options})
         task = Task(classes=classes, train_examples=2133, test_examples=len(labels))
@@ -100,13 +109,21 @@ def test_of_the_only_arm_that_was_tried_nothing_is_said_beside_others(make_choic
     said = " ".join(verdict(choice))
     assert "It is the only one that could be tried" in said
     assert "probability that it is" not in said
-    assert "2 of 3 pairs of a method and a learning rate could not be tried" in said
+    assert "2 of 3 pairs of a method and a learning rate could not be tried in this time" in said
+    assert "(IA3 and DoRA)." in said
     content = to_json(choice)
     assert content["probability_within"] is content["probability_best"] is None
     assert content["arms"][0]["probability_within"] is None
     assert "it was the only one that could be tried" in write_card(choice)
     assert "100%" not in report(choice, []).replace("(100%)", "")
     assert ">99%" not in report(choice, [])
+
+
+def test_what_failed_or_took_too_much_memory_is_named(make_choice):
+    away = {"failing": ("ia3@0.001",), "memory": {"dora": 9 * 10**9}}
+    said = " ".join(verdict(make_choice(away=away, memory_bytes=2 * 10**9)))
+    assert "1 of 3 pairs of a method and a learning rate failed, as the report says (IA3)." in said
+    assert "were dropped for the memory they take (DoRA)." in said
 
 
 def test_what_is_no_better_than_the_most_frequent_class_is_said_before_all_else(make_choice):
@@ -118,9 +135,12 @@ def test_what_is_no_better_than_the_most_frequent_class_is_said_before_all_else(
 
 
 def test_what_always_gives_one_answer_has_learned_nothing_and_it_is_said(make_choice):
-    choice = make_choice(answers=(0,) * 200, labels=RARE)
+    choice = make_choice(answers=(0,) * 200, labels=RARE, words=0.95)
     lines = verdict(choice)
-    assert lines[1] == "BUT IT HAS LEARNED NOTHING: it answers 'no' to every test example."
+    assert lines[1].startswith(
+        "BUT IT HAS LEARNED NOTHING: it answers 'no' to every test example; give a longer budget"
+    )
+    assert "may be all that this task needs" not in lines[2]
     said = " ".join(lines)
     # Of "no", found are all of 194 and right are 194 of 200; of "yes" none.
     assert "macro-F1, the mean over classes, is 49.2%, and Matthews' correlation 0.00" in said
