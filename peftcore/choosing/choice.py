@@ -13,7 +13,15 @@ from peftcore.choosing.deciding import Decision, as_tested, decide
 from peftcore.choosing.delivering import Delivered, deliver, kept_in, require_usable
 from peftcore.choosing.parts import Parts, divide
 from peftcore.choosing.racing import SPARE, Ending, Race
-from peftcore.choosing.trialling import Bench, KeptModel, epochs_for, peak_of, store_of
+from peftcore.choosing.trialling import (
+    REFERENCES,
+    Bench,
+    KeptModel,
+    epochs_for,
+    others_tested,
+    peak_of,
+    store_of,
+)
 from peftcore.choosing.wording import gigabytes, in_minutes
 from peftcore.errors import PeftcoreError, UsageError
 from peftcore.measuring.weights import SAVED
@@ -25,7 +33,7 @@ from peftcore.trials import Outcome, Trial
 _FROM_DATA = {"train_examples", "test_examples", "split", "learning_rate", "accelerations"}
 """Settings that a choice makes for itself."""
 
-_HEAD, _BAG_OF_WORDS = "head", "bow"
+_BAG_OF_WORDS = "bow"
 
 LAST_STEPS = 20
 
@@ -126,7 +134,7 @@ def _choose(request: Request, display: Display, tell: Tell) -> Choice:
     begun.keep(race)
     race.majority = bench.majority()
     size = race.rungs[-1]
-    references = [bench.refer(slug, size) for slug in (_BAG_OF_WORDS, _HEAD)]
+    references = [bench.refer(slug, size) for slug in REFERENCES]
     race.notes += [
         f"{run.arm.method.name} could not be compared: {run.problem}."
         for run in references
@@ -178,6 +186,12 @@ def _conclude(
                 one = as_tested(one, test, record, decision, request.within / 100)
         judged.append(one)
     delivered = deliver(trial, keep.of(trial.id) / SAVED, request.out, record.predictions)
+    if before := others_tested(store_of(request.store), record):
+        models = "1 other model was" if before == 1 else f"{before} other models were"
+        race.notes.append(
+            f"{models} tested on these test examples by earlier choices: which of them is the best "
+            "there is partly luck."
+        )
     spent = bench.spent()
     if spent > (1 + SPARE) * request.budget_seconds:
         race.notes.append(

@@ -19,6 +19,7 @@ from peftcore.measuring.weights import BEGUN, SAVED, TRAINED, KeptWeights
 from peftcore.methods import Method, Trains, find_method
 from peftcore.results.collecting import Collector, Display
 from peftcore.results.records import Measurement, Record
+from peftcore.results.store import Store
 from peftcore.running.planning import FIRST_SEED, Selection, plan
 from peftcore.scenarios import Recipe, Scenario, find_scenario
 from peftcore.trials import Outcome, Trial
@@ -30,6 +31,9 @@ reviews, and of the usual size for other encoders too."""
 
 RATE_RANGE = (0.5, 4.0)
 """So many times as high they are at the least and at the most, for other numbers of updates."""
+
+REFERENCES = ("bow", "head")
+"""Rows to be beaten."""
 
 FEWEST_UPDATES = 600
 MOST_EPOCHS = 10
@@ -141,7 +145,7 @@ class Bench:
         Raises:
             UsageError: something can't be used.
         """
-        methods = (*request.methods, find_method("bow"), find_method("head"))
+        methods = (*request.methods, *map(find_method, REFERENCES))
         labelled = Labelled(display)
         planned = [
             _plan(request, parts, methods, recipe, folder, train, tested)
@@ -238,6 +242,25 @@ class Bench:
         if reused:
             self.earlier_seconds += run.wall_seconds
         return run, record
+
+
+def others_tested(folder: Path, last: Record) -> int:
+    """Return how many other models were tested on the same test set, by earlier choices.
+
+    Args:
+        folder: of the store of races.
+        last: of a last training.
+    """
+    with Store(folder) as store:
+        records = store.records(last.scenario)
+    others = {
+        record.id
+        for record in records
+        if record.outcome is Outcome.OK
+        and record.trial["data"]["name"] == last.trial["data"]["name"]
+        and record.method not in REFERENCES
+    }
+    return len(others - {last.id})
 
 
 def store_of(folder: Path) -> Path:

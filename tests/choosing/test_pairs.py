@@ -6,19 +6,22 @@ Trials run in this process, so that it takes no more than their training.
 import csv
 import json
 import random
+import shutil
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 from peftcore.__main__ import main
 from peftcore.audit.second import by_class
-from peftcore.choosing.trialling import store_of
+from peftcore.choosing.trialling import others_tested, store_of
 from peftcore.choosing.using import job_of, predict
 from peftcore.conformance.tiny import WORDS
 from peftcore.data.examples import draw
 from peftcore.data.sources import read_data
 from peftcore.models.expecting import as_expected
 from peftcore.results.records import read_records
+from peftcore.results.store import Store
 from peftcore.running.process import ChildReport
 from peftcore.scenarios import Task
 from peftcore.training.trial import run_trial
@@ -156,3 +159,17 @@ def last_of(folder):
         and record.method == content["chosen"]["method"]
     ]
     return found
+
+
+@pytest.mark.slow
+def test_it_is_known_how_many_models_were_tested_on_the_same_pairs_before(chosen, tmp_path):
+    folder, result = chosen
+    assert "by earlier choices" not in result.stdout
+    tested = last_of(folder)
+    store = store_of(folder / "store")
+    assert others_tested(store, tested) == 0
+    shutil.copytree(store, tmp_path / "store")
+    with Store(tmp_path / "store") as opened:
+        for name in ("one", "another"):
+            opened.commit(replace(tested, trial={**tested.trial, "id": name}))
+    assert others_tested(tmp_path / "store", tested) == 2
