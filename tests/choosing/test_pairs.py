@@ -63,22 +63,27 @@ def rows_of(file):
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
+def choose(folder, out, model, *, run):
+    """Make the choice, with the store of a folder, and return what was printed."""
+    arguments = f"choose --data {folder}/pairs.csv --model {model} --store {folder}/store"
+    arguments += f" --out {out}/out --json {out}/choice.json --methods lora,ia3"
+    arguments += " --rates 1 --budget 20m --set epochs=1 --set max_length=32"
+    arguments += " --set precision=fp32 --set batch_size=16"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("peftcore.results.collecting.run_in_child", run)
+        patch.setattr("peftcore.choosing.delivering.predict_plainly", predict_here)
+        patch.setattr("peftcore.choosing.racing.MOST_SEEDS", 1)
+        result = CliRunner().invoke(main, arguments.split(), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
 @pytest.fixture(scope="module")
 def chosen(tiny_bert, tmp_path_factory, libraries_at_rest):
     """Where a choice went, and what it printed."""
     folder = tmp_path_factory.mktemp("pairs")
     write_pairs(folder / "pairs.csv")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("peftcore.results.collecting.run_in_child", in_this_process)
-        patch.setattr("peftcore.choosing.delivering.predict_plainly", predict_here)
-        patch.setattr("peftcore.choosing.racing.MOST_SEEDS", 1)
-        arguments = f"choose --data {folder}/pairs.csv --model {tiny_bert} --store {folder}/store"
-        arguments += f" --out {folder}/out --json {folder}/choice.json --methods lora,ia3"
-        arguments += " --rates 1 --budget 20m --set epochs=1 --set max_length=32"
-        arguments += " --set precision=fp32 --set batch_size=16"
-        result = CliRunner().invoke(main, arguments.split(), catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return folder, result
+    return folder, choose(folder, folder, tiny_bert, run=in_this_process)
 
 
 @pytest.mark.slow
@@ -173,3 +178,17 @@ def test_it_is_known_how_many_models_were_tested_on_the_same_pairs_before(chosen
         for name in ("one", "another"):
             opened.commit(replace(tested, trial={**tested.trial, "id": name}))
     assert others_tested(tmp_path / "store", tested) == 2
+
+
+@pytest.mark.slow
+def test_given_again_nothing_is_trained_and_the_budget_counts_what_was(chosen, tiny_bert, tmp_path):
+    def never(*_, **__):
+        raise AssertionError("a trial was run again")
+
+    folder, first = chosen
+    again = choose(folder, tmp_path, tiny_bert, run=never)
+    said = [line for line in first.stdout.splitlines() if "The report is" not in line]
+    assert again.stdout.splitlines()[:-1] == said
+    (ledger,) = store_of(folder / "store").glob("*/seconds.json")
+    earlier = sum(json.loads(ledger.read_text()).values())
+    assert json.loads((tmp_path / "choice.json").read_text())["spent_seconds"] >= earlier > 0
