@@ -57,6 +57,7 @@ class Run:
         peak_bytes: of training.
         trained_parameters: how many weights it trains.
         problem: what went wrong, in a line; ``None`` where nothing did.
+        stopped: whether it was stopped for the time it took, and not for what it did.
     """
 
     arm: Arm
@@ -70,6 +71,7 @@ class Run:
     peak_bytes: int | None = None
     trained_parameters: int | None = None
     problem: str | None = None
+    stopped: bool = False
 
     @property
     def accuracy(self) -> float | None:

@@ -22,6 +22,9 @@ DEFAULT_RATES = 3
 LEAST_BUDGET_SECONDS = 30.0
 """Loading the libraries and one model already takes about so long."""
 
+LEAST_MEMORY_BYTES = 10_000_000
+"""No training takes less: a unit was forgotten."""
+
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)\s*(s|min|m|h)\s*)+", re.IGNORECASE)
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h)", re.IGNORECASE)
@@ -88,7 +91,7 @@ def parse_bytes(text: str, *, where: str) -> int:
     """Return the bytes that a text such as ``8GB`` or ``700MiB`` stands for.
 
     Raises:
-        UsageError: it stands for none.
+        UsageError: it stands for none, or for too few.
     """
     try:
         size = int(TypeAdapter(ByteSize).validate_python(text.strip()))
@@ -96,6 +99,11 @@ def parse_bytes(text: str, *, where: str) -> int:
         size = 0
     if size < 1:
         raise UsageError(f"{where} {text!r} is no size of memory: expected such as 8GB or 700MiB")
+    if size < LEAST_MEMORY_BYTES:
+        raise UsageError(
+            f"{where} {text!r} is {size:,} bytes, less than any training takes: name a unit, "
+            "such as 8GB or 700MiB"
+        )
     return size
 
 

@@ -43,7 +43,7 @@ GAIN_UNKNOWN = (0.01, 0.02)
 
 OUT_OF_CONTENTION = (4.0, 0.03)
 """So many standard errors, and so far, behind the best an arm does not shape what is believed of
-those before it, and is not the best."""
+those before it, nor they what is believed of it."""
 
 DRAWS = 4000
 
@@ -86,7 +86,7 @@ class Belief:
 
     Attributes:
         standings: what it rests on.
-        draws: draws × arms, shares of 1; −∞ for an arm out of contention.
+        draws: draws × arms, shares of 1.
         seed_spread: of one trained model's accuracy over seeds, at the largest size, in shares.
     """
 
@@ -106,17 +106,14 @@ class Belief:
         return self._by_arm((self.draws >= top - tolerance).mean(axis=0))
 
     def expected(self) -> dict[str, float]:
-        """Return by arm its expected accuracy; that of one out of contention as it was seen."""
-        means = self.draws.mean(axis=0)
-        seen = [one.accuracy + one.gain for one in self.standings]
-        return self._by_arm(np.where(np.isfinite(means), means, seen))
+        """Return by arm its expected accuracy."""
+        return self._by_arm(self.draws.mean(axis=0))
 
-    def interval(self, key: str) -> tuple[float, float] | None:
-        """Return the central 95% of what is believed of an arm; ``None`` out of contention."""
+    def interval(self, key: str) -> tuple[float, float]:
+        """Return the central 95% of what is believed of an arm, shares of 1."""
         place = [one.arm.key for one in self.standings].index(key)
-        if not np.isfinite(self.draws[0, place]):
-            return None
-        low, high = np.quantile(self.draws[:, place], [0.025, 0.975])
+        # The normal distribution knows of no end; an accuracy has two.
+        low, high = np.clip(np.quantile(self.draws[:, place], [0.025, 0.975]), 0.0, 1.0)
         return float(low), float(high)
 
     def _by_arm(self, values: NDArray[np.float64]) -> dict[str, float]:
@@ -210,10 +207,10 @@ def believe(standings: Sequence[Standing], end: int) -> Belief:
     behind = seen[leader] - seen
     errors, points = OUT_OF_CONTENTION
     contending = ~((behind > errors * np.sqrt(np.maximum(apart, 0))) & (behind > points))
-    chosen = np.flatnonzero(contending)
+    chosen, others = np.flatnonzero(contending), np.flatnonzero(~contending)
     within = np.ix_(chosen, chosen)
     random = np.random.default_rng(0)
-    draws = np.full((DRAWS, len(standings)), -np.inf)
+    draws = np.empty((DRAWS, len(standings)))
     draws[:, chosen] = _posterior(
         seen[chosen],
         (sampling + gains)[within],
@@ -221,6 +218,8 @@ def believe(standings: Sequence[Standing], end: int) -> Belief:
         [degrees * variance / chi2.ppf(1 - q, degrees) for q in _SEED_QUANTILES],
         random,
     )
+    if len(others):
+        draws[:, others] = _as_seen(seen, error, draws[:, chosen], chosen, others, random)
     return Belief(standings=tuple(standings), draws=draws, seed_spread=math.sqrt(variance))
 
 
@@ -264,6 +263,36 @@ def _posterior(
         if count
     ]
     return np.concatenate(drawn)
+
+
+def _as_seen(
+    seen: NDArray[np.float64],
+    error: NDArray[np.float64],
+    drawn: NDArray[np.float64],
+    contending: NDArray[np.intp],
+    others: NDArray[np.intp],
+    random: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Return draws of the true accuracies of arms out of contention, by nothing but what was seen.
+
+    Their errors are those to be expected where the contending arms' are as they were drawn: all
+    answered the same examples.
+
+    Args:
+        seen: accuracies of all arms as observed.
+        error: covariance of their errors.
+        drawn: true accuracies of the arms in contention.
+        contending: which these are.
+        others: which are not among them.
+        random: where chance comes from.
+    """
+    cross = error[np.ix_(others, contending)]
+    shares = np.linalg.solve(error[np.ix_(contending, contending)], cross.T).T
+    covariance = error[np.ix_(others, others)] - shares @ cross.T
+    rest = random.multivariate_normal(
+        np.zeros(len(others)), (covariance + covariance.T) / 2, len(drawn), method="eigh"
+    )
+    return np.asarray(seen[others] - (seen[contending] - drawn) @ shares.T - rest)
 
 
 def _sampling(standings: Sequence[Standing]) -> NDArray[np.float64]:

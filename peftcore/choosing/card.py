@@ -8,9 +8,10 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from peftcore.choosing.choice import Choice
 from peftcore.choosing.delivering import ADAPTER_FOLDER, base_of
-from peftcore.choosing.racing import percent
-from peftcore.choosing.telling import test_accuracy
+from peftcore.choosing.telling import compared, epochs_of
+from peftcore.choosing.testing import classes_of, test_accuracy
 from peftcore.choosing.using import APART_FILE
+from peftcore.choosing.wording import percent
 from peftcore.methods import Trains
 from peftcore.models.architectures import architecture_of
 from peftcore.models.backbones import read_config
@@ -19,17 +20,23 @@ from peftcore.report.markdown import escape
 
 def write_card(choice: Choice) -> str:
     """Return the model card: metadata that the hub reads, and what a user must know."""
-    trial, decision, parts = choice.trial, choice.decision, choice.parts
+    trial, parts = choice.trial, choice.parts
     method, backbone = trial.method, trial.backbone
     adapter = method.trains is Trains.ADAPTER
     tested, low, high = test_accuracy(choice.record)
+    found = classes_of(choice.record)
+    results = (
+        ("accuracy", "Accuracy", tested / 100),
+        ("f1", "Macro-F1", found.macro_f1 / 100),
+        ("matthews_correlation", "Matthews' correlation", found.matthews),
+    )
     base, revision = base_of(backbone)
     data = ModelCardData(
         base_model=base if revision is not None else None,
         library_name="peft" if adapter else "transformers",
         pipeline_tag="text-classification",
         tags=["text-classification", "peftcore", method.slug],
-        metrics=["accuracy"],
+        metrics=[kind for kind, *_ in results],
         model_name=f"{method.name} on {parts.name}",
         eval_results=[
             EvalResult(
@@ -37,14 +44,15 @@ def write_card(choice: Choice) -> str:
                 dataset_type=parts.name,
                 dataset_name=parts.name,
                 dataset_split="test",
-                metric_type="accuracy",
-                metric_value=round(tested / 100, 4),
+                metric_type=kind,
+                metric_name=name,
+                metric_value=round(value, 4),
             )
+            for kind, name, value in results
         ],
     )
     classes = [parts.task.class_of(label) for label in range(parts.task.labels)]
     recipe = trial.recipe
-    tried, tolerance = len(decision.belief.standings), choice.request.within
     name = base if revision is not None else backbone.name
     text = f"""
 # {escape(method.name)} on {escape(parts.name)}
@@ -54,8 +62,8 @@ A text classifier: {escape(name)}, fine-tuned with {escape(method.name)}. {escap
 - **Classes**: {", ".join(escape(one) for one in classes)}
 - **Test accuracy**: {tested:.1f}%, 95% interval [{low:.1f}, {high:.1f}] of this one trained model,
   on {len(choice.record.labels or ()):,} examples that neither it nor its choice had seen
-- **Why this method**: with a probability of {percent(decision.within)} it is within
-  {tolerance:g} points of the best of {tried} that were tried on this data
+- **Test macro-F1**: {found.macro_f1:.1f}%, and Matthews' correlation {found.matthews:.3f}
+- **Why this method**: {_reason(choice)}
 
 ## Use
 
@@ -65,7 +73,7 @@ A text classifier: {escape(name)}, fine-tuned with {escape(method.name)}. {escap
 
 ## Training
 
-{trial.task.train_examples:,} examples, {recipe.epochs} epochs in batches of {recipe.batch_size},
+{trial.task.train_examples:,} examples, {epochs_of(choice)} in batches of {recipe.batch_size},
 AdamW at a learning rate of {recipe.learning_rate:g} that falls to zero, texts of up to
 {trial.task.max_length} tokens, {recipe.precision}, seed {trial.seed}. Made by peftcore; every trial
 of the choice is in its `records.jsonl`.
@@ -78,6 +86,20 @@ accuracy on other texts, nor of how it treats groups of people that the data doe
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n{text}"))
 
 
+def _reason(choice: Choice) -> str:
+    """Return why this method was taken."""
+    if not compared(choice):
+        return "it was the only one that could be tried"
+    top, all_of_it = choice.race.top, choice.race.train
+    part = "" if top == all_of_it else f", on {top:,} of {all_of_it:,} training examples"
+    return (
+        f"with a probability of {percent(choice.decision.within)} it is within "
+        f"{choice.request.within:g} points\n  of the best of "
+        f"{len(choice.decision.belief.standings)} methods and learning rates that were tried on "
+        f"this data{part}"
+    )
+
+
 def _snippet(choice: Choice, base: str, revision: str | None, classes: list[str]) -> str:
     """Return the code that answers one text."""
     method, pairs = choice.trial.method, choice.parts.task.pair_column is not None
@@ -85,7 +107,6 @@ def _snippet(choice: Choice, base: str, revision: str | None, classes: list[str]
     texts = '"A text", "and its second"' if pairs else '"A text"'
     apart = (choice.delivered.folder / APART_FILE).is_file()
     others = "".join(f", {name}=torch.zeros(1, dtype=torch.long)" for name in method.inputs)
-    folder = ADAPTER_FOLDER
     if method.trains is Trains.ADAPTER:
         lines.append("from peft import PeftModel")
     quantised = method.quantisation
@@ -94,11 +115,16 @@ def _snippet(choice: Choice, base: str, revision: str | None, classes: list[str]
     if apart:
         lines.append("from safetensors.torch import load_file")
     lines.append(f"from transformers import {', '.join(names)}")
-    lines += ["", f'tokenizer = AutoTokenizer.from_pretrained("{folder}")']
+    lines += [
+        "",
+        f'folder = "{ADAPTER_FOLDER}"  # where this model is',
+        "tokenizer = AutoTokenizer.from_pretrained(folder)",
+    ]
     if method.trains is Trains.ADAPTER:
         labels = json.dumps(dict(enumerate(classes)), ensure_ascii=False)
         lines.append(f"classes = {{int(n): name for n, name in {labels}.items()}}")
-        options = ["id2label=classes"]
+        # A head that the base has, for other classes, is left.
+        options = ["id2label=classes", "ignore_mismatched_sizes=True"]
         if revision is not None:
             options.append(f'revision="{revision}"')
         if quantised:
@@ -119,14 +145,13 @@ def _snippet(choice: Choice, base: str, revision: str | None, classes: list[str]
             "base = AutoModelForSequenceClassification.from_pretrained(",
             *(f"    {option}," for option in (json.dumps(base), *options)),
             ")",
-            f'model = PeftModel.from_pretrained(base, "{folder}").eval()',
+            "model = PeftModel.from_pretrained(base, folder).eval()",
         ]
         if apart:
-            lines.append(f'model.load_state_dict(load_file("{folder}/{APART_FILE}"), strict=False)')
+            apart_file = f'f"{{folder}}/{APART_FILE}"'
+            lines.append(f"model.load_state_dict(load_file({apart_file}), strict=False)")
     else:
-        lines.append(
-            f'model = AutoModelForSequenceClassification.from_pretrained("{folder}").eval()'
-        )
+        lines.append("model = AutoModelForSequenceClassification.from_pretrained(folder).eval()")
     lines += [
         f'tokens = tokenizer({texts}, truncation=True, return_tensors="pt")',
         "with torch.no_grad():",

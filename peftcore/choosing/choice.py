@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -9,14 +10,19 @@ from peftcore.choosing.arms import Arm, Run, arms_of
 from peftcore.choosing.asking import DEFAULT_METHODS, Request, parse_raced
 from peftcore.choosing.beginning import Begun
 from peftcore.choosing.deciding import Decision, as_tested, decide
-from peftcore.choosing.delivering import (
-    Delivered,
-    deliver,
-    require_usable,
-)
+from peftcore.choosing.delivering import Delivered, deliver, kept_in, require_usable
 from peftcore.choosing.parts import Parts, divide
-from peftcore.choosing.racing import Ending, Race
-from peftcore.choosing.trialling import Bench, KeptModel, epochs_for, store_of
+from peftcore.choosing.racing import SPARE, Ending, Race
+from peftcore.choosing.trialling import (
+    REFERENCES,
+    Bench,
+    KeptModel,
+    epochs_for,
+    others_tested,
+    peak_of,
+    store_of,
+)
+from peftcore.choosing.wording import gigabytes, in_minutes
 from peftcore.errors import PeftcoreError, UsageError
 from peftcore.measuring.weights import SAVED
 from peftcore.results.collecting import Display
@@ -27,7 +33,7 @@ from peftcore.trials import Outcome, Trial
 _FROM_DATA = {"train_examples", "test_examples", "split", "learning_rate", "accelerations"}
 """Settings that a choice makes for itself."""
 
-_HEAD, _BAG_OF_WORDS = "head", "bow"
+_BAG_OF_WORDS = "bow"
 
 LAST_STEPS = 20
 
@@ -72,16 +78,23 @@ def choose(request: Request, display: Display, tell: Tell) -> Choice:
     Raises:
         UsageError: the data, the model or an option can't be used.
         NothingToChoose: no arm ended well.
+        StoreError: something can't be written.
         PeftcoreError: what was trained can't be used as it should.
     """
     try:
-        return _choose(request, display, tell)
-    except UsageError as error:
+        with kept_in(store_of(request.store)):
+            return _choose(request, display, tell)
+    except PeftcoreError as error:
         # Checks that are shared with the pytest plugin name its options.
-        raise UsageError(str(error).replace("--peft-", "--")) from None
+        error.args = (str(error).replace("--peft-", "--"),)
+        raise
+    except KeyboardInterrupt:
+        tell("interrupted: every trial that ended is kept; give the same command again to go on")
+        raise
 
 
 def _choose(request: Request, display: Display, tell: Tell) -> Choice:
+    began = time.monotonic()
     methods = request.methods or parse_raced(DEFAULT_METHODS, where="--methods")
     request = replace(request, methods=methods)
     task, recipe, named = override(Task(), Recipe(), request.settings)
@@ -99,7 +112,7 @@ def _choose(request: Request, display: Display, tell: Tell) -> Choice:
     if "epochs" not in named and (epochs := epochs_for(parts.train, recipe)) != recipe.epochs:
         recipe = replace(recipe, epochs=epochs)
         tell(f"few examples: {epochs} epochs of them (--set epochs=… for another number)")
-    bench = Bench.of(request, parts, recipe, display)
+    bench = Bench.of(request, parts, recipe, display, began=began)
     race = Race(
         arms=arms_of(methods, [bench.usual_rate(one) for one in methods], request.rates),
         train=parts.train,
@@ -112,6 +125,7 @@ def _choose(request: Request, display: Display, tell: Tell) -> Choice:
         tolerance=request.within / 100,
         majority=0.0,
         memory_bytes=request.memory_bytes,
+        beside=1,
         known=bench.known,
     )
     begun = Begun.of(request, race, parts.folder)
@@ -120,7 +134,12 @@ def _choose(request: Request, display: Display, tell: Tell) -> Choice:
     begun.keep(race)
     race.majority = bench.majority()
     size = race.rungs[-1]
-    references = [bench.refer(slug, size) for slug in (_BAG_OF_WORDS, _HEAD)]
+    references = [bench.refer(slug, size) for slug in REFERENCES]
+    race.notes += [
+        f"{run.arm.method.name} could not be compared: {run.problem}."
+        for run in references
+        if run.right is None
+    ]
     race.ending = replace(race.ending, fixed_seconds=_fixed_seconds(race, references))
     race.finish()
     require_memory(race, request)
@@ -149,7 +168,16 @@ def _conclude(
     keep = KeptModel(parts.folder / "kept")
     trial, record = bench.test(chosen, examples, keep=keep)
     if record.outcome is not Outcome.OK or record.predictions is None:
-        raise PeftcoreError(f"the last training did not end well: {record.summary()}")
+        raise PeftcoreError(
+            f"the last training, of {chosen.words}, did not end well: {record.summary()}; the race "
+            "is kept, and the same command tries it again"
+        )
+    peak, limit = peak_of(record.measurement), request.memory_bytes
+    if peak is not None and limit is not None and peak > limit:
+        race.notes.append(
+            f"The last training, on more examples than the race, took {gigabytes(peak)} of memory "
+            f"at its peak: more than the {gigabytes(limit)} that were allowed."
+        )
     judged = []
     for one in decision.references:
         if _has_time(race, bench, one.run, examples):
@@ -158,6 +186,18 @@ def _conclude(
                 one = as_tested(one, test, record, decision, request.within / 100)
         judged.append(one)
     delivered = deliver(trial, keep.of(trial.id) / SAVED, request.out, record.predictions)
+    if before := others_tested(store_of(request.store), record):
+        models = "1 other model was" if before == 1 else f"{before} other models were"
+        race.notes.append(
+            f"{models} tested on these test examples by earlier choices: which of them is the best "
+            "there is partly luck."
+        )
+    spent = bench.spent()
+    if spent > (1 + SPARE) * request.budget_seconds:
+        race.notes.append(
+            f"It took {in_minutes(spent)}, more than the {in_minutes(request.budget_seconds)} of "
+            "the budget: that was too short, or the machine became slower."
+        )
     return Choice(
         request=request,
         parts=parts,
@@ -167,7 +207,7 @@ def _conclude(
         record=record,
         delivered=delivered,
         records=tuple(bench.records),
-        spent_seconds=bench.spent(),
+        spent_seconds=spent,
     )
 
 
@@ -216,7 +256,7 @@ def require_memory(race: Race, request: Request) -> None:
         return
     least = min(taken, key=lambda name: taken[name])
     raise UsageError(
-        f"--memory {limit / 1e9:.2f}GB is less than every method took that was tried: {least} took "
-        f"the least, {taken[least] / 1e9:.2f} GB; allow more, or make batches or texts shorter "
+        f"--memory {gigabytes(limit)} is less than every method took that was tried: {least} took "
+        f"the least, {gigabytes(taken[least])}; allow more, or make batches or texts shorter "
         "(--set batch_size=4, --set max_length=128)"
     )

@@ -15,6 +15,7 @@ from peftcore.choosing.asking import Cost
 from peftcore.choosing.believing import Belief
 from peftcore.choosing.racing import Race
 from peftcore.errors import PeftcoreError
+from peftcore.report.markdown import listed
 from peftcore.results.records import Record
 
 NEARLY = 0.9
@@ -86,8 +87,7 @@ def decide(race: Race, *, tolerance: float, cost: Cost, references: Sequence[Run
     belief = race.belief() if any(_may_be_chosen(race, arm) for arm in race.arms) else None
     if belief is None:
         raise NothingToChoose(
-            "no arm ended well, so that none can be recommended: "
-            + "; ".join(f"{key}: {fate.words}" for key, fate in race.fates.items())
+            f"no arm ended well, so that none can be recommended: {_reasons(race)}"
         )
     within, best = belief.within(tolerance), belief.best()
     top = race.top
@@ -115,6 +115,14 @@ def decide(race: Race, *, tolerance: float, cost: Cost, references: Sequence[Run
     )
 
 
+def _reasons(race: Race) -> str:
+    """Return why arms are out, those with the same reason together."""
+    arms_of: dict[str, list[str]] = {}
+    for key, fate in race.fates.items():
+        arms_of.setdefault(fate.words, []).append(key)
+    return "; ".join(f"{listed(keys)}: {words}" for words, keys in arms_of.items())
+
+
 def last_run(race: Race, arm: Arm) -> Run:
     """Return the arm's first trial on the most examples that it was trained on."""
     mine = [run for run in race.runs if run.arm == arm and run.right is not None]
@@ -133,11 +141,12 @@ def _cost(race: Race, arm: Arm, cost: Cost) -> float:
         return run.trained_parameters or math.inf
     if cost is Cost.MEMORY:
         return run.peak_bytes or math.inf
-    # Two rates of one method take as long as each other, but for chance.
+    # Two rates of one method take as long as each other on as many examples, but for chance.
     return min(
-        last_run(race, one).train_seconds
-        for one in race.arms
-        if one.method == arm.method and _may_be_chosen(race, one)
+        other.train_seconds
+        for other in race.runs
+        if (other.arm.method, other.examples) == (arm.method, run.examples)
+        and other.right is not None
     )
 
 
@@ -149,10 +158,21 @@ def as_tested(
     There both were trained on the same examples, more than were raced on, and neither was chosen
     for its answers.
     """
-    labels = np.asarray(test.labels)
+    return replace(reference, test=test, as_good=as_good_there(test, chosen, decision, tolerance))
+
+
+def as_good_there(test: Record, chosen: Record, decision: Decision, tolerance: float) -> float:
+    """Return the probability that what was tested is no more than the tolerance below the chosen.
+
+    Args:
+        test: its answers to the test set.
+        chosen: those of what was chosen.
+        decision: by which that was chosen.
+        tolerance: a share of 1.
+    """
+    labels = np.asarray(chosen.labels)
     its, ours = (np.asarray(record.predictions) == labels for record in (test, chosen))
-    spread = decision.belief.seed_spread
-    return replace(reference, test=test, as_good=_probably(its - 1.0 * ours, spread, tolerance))
+    return _probably(its - 1.0 * ours, decision.belief.seed_spread, tolerance)
 
 
 def _as_good(run: Run, belief: Belief, chosen: Arm, tolerance: float) -> float:
@@ -160,7 +180,10 @@ def _as_good(run: Run, belief: Belief, chosen: Arm, tolerance: float) -> float:
     (standing,) = [one for one in belief.standings if one.arm == chosen]
     assert run.right is not None
     spread = belief.seed_spread / math.sqrt(len(standing.accuracies))
-    return _probably(run.right.astype(np.float64) - standing.answers, spread, tolerance)
+    # What looks best is partly the luckiest, and is compared as what it is believed to be.
+    luck = standing.accuracy - belief.expected()[chosen.key]
+    difference = run.right.astype(np.float64) - standing.answers + luck
+    return _probably(difference, spread, tolerance)
 
 
 def _probably(difference: NDArray[np.float64], seed_spread: float, tolerance: float) -> float:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from peftcore.choosing.using import predict_plainly
 from peftcore.data.examples import draw
 from peftcore.data.sources import read_data
-from peftcore.errors import PeftcoreError, UsageError
+from peftcore.errors import PeftcoreError, StoreError, UsageError
 from peftcore.trials import Source, Trial
 from peftcore.writing import write_whole
 
@@ -19,6 +21,9 @@ ADAPTER_FOLDER = "adapter"
 CARD_FILE = "README.md"
 REPORT_FILE = "report.md"
 RECORDS_FILE = "records.jsonl"
+
+MARK_FILE = ".peftcore-choice"
+"""It says that a folder is a choice's own, and may be written to again."""
 
 _CONFIG = "adapter_config.json"
 
@@ -50,19 +55,43 @@ def require_usable(out: Path) -> None:
     """Check that a folder can be written to without losing what is somebody's own.
 
     Raises:
-        UsageError: it holds other files than an earlier choice's.
+        UsageError: it can't be made or written to, or holds other files than an earlier choice's.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file: name a folder")
-    ours = (out / REPORT_FILE).is_file() and (out / RECORDS_FILE).is_file()
-    if out.is_dir() and any(out.iterdir()) and not ours:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        found = {path.name for path in out.iterdir()}
+    except OSError as error:
+        raise UsageError(
+            f"--out {out} can't be made or read: {error.strerror or error}: name another folder"
+        ) from None
+    if found and MARK_FILE not in found:
         raise UsageError(
             f"--out {out} holds files that are not of an earlier choice: name a new folder"
         )
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise UsageError(f"--out {out} can't be written to: name another folder, or allow it")
+
+
+@contextmanager
+def kept_in(store: Path) -> Iterator[None]:
+    """Turn a failure of the system's, such as a full disk, into a sentence that says what is kept.
+
+    Args:
+        store: folder of the store of races.
+
+    Raises:
+        StoreError: in place of any error of the system's.
+    """
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise UsageError(f"--out {out} can't be made: {error.strerror or error}") from None
+        where = "" if error.filename is None else f"{error.filename}: "
+        raise StoreError(
+            f"{where}{error.strerror or error}; every trial that ended is kept in {store}: make "
+            "room, or name a folder that can be written to, and give the same command again"
+        ) from None
 
 
 def base_of(backbone: Source) -> tuple[str, str | None]:
@@ -76,6 +105,8 @@ def base_of(backbone: Source) -> tuple[str, str | None]:
 def deliver(trial: Trial, saved: Path, out: Path, predictions: Sequence[int]) -> Delivered:
     """Copy what a trial saved into the output folder, and try it there.
 
+    What an earlier choice handed on is there until the new model was tried.
+
     Args:
         trial: the last training.
         saved: what it saved (:func:`peftcore.models.saving.save_for_use`).
@@ -85,10 +116,11 @@ def deliver(trial: Trial, saved: Path, out: Path, predictions: Sequence[int]) ->
     Raises:
         PeftcoreError: loaded again it does otherwise than the trial did.
     """
-    folder = out / ADAPTER_FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(saved, folder)
-    config = folder / _CONFIG
+    write_whole(out / MARK_FILE, "peftcore choose made this folder, and may write to it again.\n")
+    folder, fresh = out / ADAPTER_FOLDER, out / f"{ADAPTER_FOLDER}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(saved, fresh)
+    config = fresh / _CONFIG
     if config.is_file():
         # As it was trained, it names a folder of this machine.
         content = json.loads(config.read_text(encoding="utf-8"))
@@ -96,13 +128,15 @@ def deliver(trial: Trial, saved: Path, out: Path, predictions: Sequence[int]) ->
         write_whole(config, json.dumps(content, indent=2, sort_keys=True) + "\n")
     test = draw(read_data(trial.data, trial.task), trial.task, trial.seed).test
     few = test.select(range(min(TRIED, len(test))))
-    again = predict_plainly(trial, folder, few)
+    again = predict_plainly(trial, fresh, few)
     equal = sum(mine == its for mine, its in zip(again, predictions, strict=False))
     if len(few) - equal > MOST_APART:
         raise PeftcoreError(
-            f"{folder}, loaded again, answers {len(few) - equal} of {len(few)} test examples "
+            f"{fresh}, loaded again, answers {len(few) - equal} of {len(few)} test examples "
             "otherwise than the trial did: don't use it, and report this"
         )
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
     return Delivered(
         folder=folder,
         bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),

@@ -46,7 +46,8 @@ class Pace:
         alike = [
             one for one in self.seen.values() if one.arm.method.trains is not Trains.EVERYTHING
         ]
-        return max(_seconds(one, examples, evaluation) for one in alike or self.seen.values())
+        slowest = max(_seconds(one, examples, evaluation) for one in alike or self.seen.values())
+        return (1 + spare) * slowest
 
     def overhead(self) -> float:
         """Return the seconds that a trial takes beside training and evaluating, at the most."""

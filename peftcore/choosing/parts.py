@@ -50,6 +50,7 @@ class Parts:
         validation: how many the race is judged by.
         test: how many are kept apart for the end.
         own_test: whether the data came with a test set.
+        counts: of each class, how many examples there are beside those kept for the end.
         notes: what a reader should know of how they came about, in sentences.
     """
 
@@ -60,6 +61,7 @@ class Parts:
     validation: int
     test: int
     own_test: bool
+    counts: tuple[int, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -92,12 +94,7 @@ def divide(data: Path, task: Task, *, named: set[str], within: Path) -> Parts:
     tested = read_examples(own_test, found, what="the test set") if own_test else None
     _require_enough(data, examples, found)
     notes = [] if adapted.note is None else [f"{adapted.note[0].upper()}{adapted.note[1:]}."]
-    repeated = len(examples) - len(set(examples.joined()))
-    if repeated:
-        notes.append(
-            f"{repeated:,} of {len(examples):,} texts are repeated; equal texts were kept in one "
-            "part."
-        )
+    notes += _peculiarities(examples)
     digest = _digest(examples, tested)
     train, validation, test = cut(
         examples, digest=digest, test_share=0.0 if tested is not None else TEST_SHARE
@@ -111,6 +108,7 @@ def divide(data: Path, task: Task, *, named: set[str], within: Path) -> Parts:
                 f"{seen:,} of {len(tested):,} test texts are in the training set too: the test "
                 "accuracy is too good by what was learned by heart."
             )
+    counts = Counter(examples.labels[position] for position in [*train, *validation])
     written = replace(
         found,
         text_column=TEXT,
@@ -125,6 +123,7 @@ def divide(data: Path, task: Task, *, named: set[str], within: Path) -> Parts:
         validation=len(validation),
         test=min(len(kept), MOST_TEST),
         own_test=tested is not None,
+        counts=tuple(counts[label] for label in range(found.labels)),
         notes=tuple(notes),
     )
     _write(parts.race / "train.jsonl", examples.select(train), written)
@@ -159,17 +158,44 @@ def cut(
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
     for label in sorted(by_label):
         groups = by_label[label]
-        total = sum(map(len, groups))
-        # At least one of each class in each part.
-        wanted = [0 if share == 0 else max(1, round(share * total)) for share in shares]
-        ends = [wanted[0], sum(wanted)]
-        taken = 0
-        for number in random.permutation(len(groups)):
-            place = 0 if taken < ends[0] else 1 if taken < ends[1] else 2
-            parts[place].extend(groups[number])
-            taken += len(groups[number])
+        drawn = [groups[number] for number in random.permutation(len(groups))]
+        for place, group in zip(_places(list(map(len, drawn)), shares), drawn, strict=True):
+            parts[place].extend(group)
     test, validation, train = ([part[i] for i in random.permutation(len(part))] for part in parts)
     return train, validation, test
+
+
+def _places(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
+    """Return in which part each group of equal texts of a class goes.
+
+    A text that is repeated more often than a part has room for is trained on: the part would be of
+    it alone. What is left is shared out as if it were all.
+
+    Args:
+        sizes: of the groups, in the order in which they were drawn.
+        shares: of the parts 0, 1, …; each gets one group at least, unless its share is 0. All else
+            goes to the part after them.
+    """
+    counted = list(sizes)
+    while True:
+        wanted = [0 if share == 0 else max(1, round(share * sum(counted))) for share in shares]
+        room = min(most for most in wanted if most)
+        fitting = [size for size in counted if size <= room]
+        if fitting == counted:
+            break
+        counted = fitting
+    rest, taken, places = len(shares), [0] * len(shares), []
+    for size in sizes:
+        open_to = (n for n, most in enumerate(wanted) if size <= room and taken[n] + size <= most)
+        place = next(open_to, rest)
+        if place < rest:
+            taken[place] += size
+        places.append(place)
+    for part, most in enumerate(wanted):
+        if most and not taken[part]:
+            left = [number for number, place in enumerate(places) if place == rest]
+            places[min(left, key=sizes.__getitem__)] = part
+    return places
 
 
 def _files(data: Path) -> tuple[list[Path], list[Path]]:
@@ -194,18 +220,44 @@ def _files(data: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _require_enough(data: Path, examples: Examples, task: Task) -> None:
-    if len(examples) < FEWEST_EXAMPLES:
+    # Equal texts are one: they stay in one part, with the class of the first of them.
+    label_of: dict[str, int] = {}
+    for text, label in zip(examples.joined(), examples.labels, strict=True):
+        label_of.setdefault(text, label)
+    what = "examples" if len(label_of) == len(examples) else "different texts"
+    if len(label_of) < FEWEST_EXAMPLES:
         raise UsageError(
-            f"{data} has {len(examples)} examples: at least {FEWEST_EXAMPLES} are needed to train, "
-            "to compare and to test"
+            f"{data} has {len(label_of)} {what}: at least {FEWEST_EXAMPLES} are needed to train, "
+            "to compare and to test; add some"
         )
-    counts = Counter(examples.labels)
+    rows, counts = Counter(examples.labels), Counter(label_of.values())
     for label in range(task.labels):
-        if 0 < counts[label] < FEWEST_OF_A_CLASS:
+        if rows[label] and counts[label] < FEWEST_OF_A_CLASS:
             raise UsageError(
-                f"{data} has {counts[label]} examples of the class {task.class_of(label)!r}: at "
+                f"{data} has {counts[label]} {what} of the class {task.class_of(label)!r}: at "
                 f"least {FEWEST_OF_A_CLASS} of each are needed; add some, or leave the class out"
             )
+
+
+def _peculiarities(examples: Examples) -> list[str]:
+    """Return what the texts have that their owner may not know of, in sentences."""
+    labels_of: dict[str, set[int]] = defaultdict(set)
+    for text, label in zip(examples.joined(), examples.labels, strict=True):
+        labels_of[text].add(label)
+    notes = []
+    repeated = len(examples) - len(labels_of)
+    if repeated:
+        notes.append(
+            f"{repeated:,} of {len(examples):,} texts are repeated; equal texts were kept in one "
+            "part."
+        )
+    torn = sum(len(labels) > 1 for labels in labels_of.values())
+    if torn:
+        notes.append(f"{torn:,} of the repeated texts have different classes: no answer suits all.")
+    empty = sum(not text.strip() for text in examples.joined())
+    if empty:
+        notes.append(f"{empty:,} of {len(examples):,} texts are empty; they were kept.")
+    return notes
 
 
 def _digest(examples: Examples, tested: Examples | None) -> str:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from peftcore.choosing.arms import Arm, End, Fate, Run, ladder_of, rungs_of
 from peftcore.choosing.believing import Belief, believe, stand
 from peftcore.choosing.pace import Pace
+from peftcore.choosing.wording import gigabytes, percent
+from peftcore.errors import UsageError
 from peftcore.running.planning import FIRST_SEED
 
 DROPPED_BELOW = 0.05
@@ -68,6 +70,7 @@ class Race:
         tolerance: a share of 1: when the choice is sure enough depends on it.
         majority: the share of validation examples that always guessing the same answers right.
         memory_bytes: the most that training may take.
+        beside: how many reference rows with a backbone are trained on as much as arms are.
         known: tells whether a trial was run before, and so takes no time.
         runs: the trials so far.
         fates: how it ended for the arms that are no longer in it.
@@ -85,6 +88,7 @@ class Race:
     tolerance: float
     majority: float
     memory_bytes: int | None = None
+    beside: int = 0
     known: Callable[[Arm, int, int], bool] = lambda *_: False
     runs: list[Run] = field(default_factory=list)
     fates: dict[str, Fate] = field(default_factory=dict)
@@ -102,6 +106,11 @@ class Race:
         """Return the arms that are still in it."""
         return [arm for arm in self.arms if arm.key not in self.fates]
 
+    def end_of(self, arm: Arm) -> End | None:
+        """Return why an arm is no longer in it; ``None`` while it is."""
+        fate = self.fates.get(arm.key)
+        return None if fate is None else fate.end
+
     def has_standing(self) -> bool:
         """Return whether there is an arm that ended well and may be used."""
         return any(run.right is not None and not self._is_out(run.arm) for run in self.runs)
@@ -117,11 +126,22 @@ class Race:
 
         The last training goes before the race: while there is time for it on all examples, it is
         the race that is on fewer.
+
+        Raises:
+            UsageError: there is not even time for the first trial.
         """
         ladder = ladder_of(self.train)
         for arm in self.arms:
             if self._one(arm, ladder[0], FIRST_SEED):
                 break
+            if self.runs[-1].stopped:
+                raise UsageError(
+                    f"--budget {self.budget_seconds:g}s is too short: a first training, of "
+                    f"{arm.words} on {ladder[0]:,} examples, did not end in it; give ten times as "
+                    "long, or make texts shorter (--set max_length=128)"
+                )
+        fixed = max(self.ending.fixed_seconds, self.pace.overhead())
+        self.ending = replace(self.ending, fixed_seconds=fixed)
         everything = self.ending.examples
         endings = [round(everything / 2**halvings) for halvings in range(len(ladder))]
         # Those that were found before are kept: a race that goes on must not become another one.
@@ -135,7 +155,7 @@ class Race:
             self.notes.append(
                 f"The budget was too short to race on all {self.train:,} training examples: it "
                 f"was on {top:,} of them ({top / self.train:.0%}), as the probabilities are; on "
-                "all of them another arm may be better."
+                "all of them another one may be better."
             )
 
     def finish(self) -> None:
@@ -163,8 +183,9 @@ class Race:
         return max(last, default=0.0) + self.ending.fixed_seconds
 
     def _affordable(self) -> bool:
-        """Return whether two arms can go through the rungs, with what comes after."""
+        """Return whether two arms can go through the rungs, with what comes beside and after."""
         seconds = FEWEST_METHODS * sum(self._usual(size) for size in self.rungs)
+        seconds += self.beside * self._usual(self.rungs[-1])
         return self.spent() + seconds + self.reserve() <= self.budget_seconds
 
     def _usual(self, size: int) -> float:
@@ -250,12 +271,14 @@ class Race:
             return None
         belief = self.belief()
         best, within = belief.best(), belief.within(self.tolerance)
+        stopped = {run.arm.key for run in self.runs if run.stopped}
         late = [
             arm
             for arm in self.arms
-            if self._fate(arm) is End.UNTRIED
-            or (self._fate(arm) is End.BUDGET and best.get(arm.key, 0.0) >= CONTENDING)
+            if self.end_of(arm) is End.UNTRIED
+            or (self.end_of(arm) is End.BUDGET and best.get(arm.key, 0.0) >= CONTENDING)
         ]
+        late = [arm for arm in late if arm.key not in stopped]
         late.sort(key=lambda arm: -best.get(arm.key, 0.0))
         trials = [(arm, FIRST_SEED) for arm in late]
         if max(within.values()) < SURE:
@@ -263,7 +286,7 @@ class Race:
             for arm in self.arms:
                 seeds = sum(run.arm == arm and run.examples == self.top for run in self.runs)
                 contends = best.get(arm.key, 0.0) >= CONTENDING
-                if self._fate(arm) is End.FINISHED and contends and seeds < MOST_SEEDS:
+                if self.end_of(arm) is End.FINISHED and contends and seeds < MOST_SEEDS:
                     again.append((seeds, -within[arm.key], arm))
             again.sort(key=lambda one: one[:2])
             trials += [(arm, FIRST_SEED + seeds) for seeds, _, arm in again]
@@ -280,6 +303,13 @@ class Race:
         run = self.run(arm, size, seed, most)
         self.runs.append(run)
         self.pace.learn(run)
+        if run.stopped:
+            # That says nothing against it: what it showed before counts.
+            if self.end_of(arm) is not End.FINISHED:
+                showed = any(one.arm == arm and one.right is not None for one in self.runs)
+                words = f"left: stopped on {size:,} for want of time"
+                self._end(arm, End.BUDGET if showed else End.UNTRIED, words)
+            return False
         if run.right is None:
             self._end(
                 arm, End.FAILED, f"failed on {size:,}: {run.problem or 'it did not end well'}"
@@ -298,24 +328,8 @@ class Race:
     def _end(self, arm: Arm, end: End, words: str) -> None:
         self.fates[arm.key] = Fate(end=end, words=words)
 
-    def _fate(self, arm: Arm) -> End | None:
-        fate = self.fates.get(arm.key)
-        return None if fate is None else fate.end
-
     def _is_out(self, arm: Arm) -> bool:
-        return self._fate(arm) in (End.MEMORY, End.FAILED)
+        return self.end_of(arm) in (End.MEMORY, End.FAILED)
 
     def _has_run(self, arm: Arm, size: int) -> bool:
         return any((run.arm, run.examples) == (arm, size) for run in self.runs)
-
-
-def gigabytes(size: float) -> str:
-    """Return bytes as a reader has them: ``1.24 GB``."""
-    return f"{size / 1e9:.2f} GB"
-
-
-def percent(share: float) -> str:
-    """Return a probability in whole percent, the ends never quite."""
-    if share < 0.01:
-        return "<1%"
-    return ">99%" if share > 0.99 else f"{share:.0%}"

@@ -1,25 +1,23 @@
-"""What a choice says to people: its verdict in a few sentences, and a short report."""
+"""What a choice says: its verdict in a few sentences, and the same as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from statistics import fmean
 from typing import Any
 
-from peftcore.choosing.arms import Arm, End
+from peftcore.choosing.arms import End
 from peftcore.choosing.asking import Cost
 from peftcore.choosing.choice import Choice
-from peftcore.choosing.deciding import Reference, last_run
-from peftcore.choosing.delivering import ADAPTER_FOLDER, CARD_FILE, RECORDS_FILE
-from peftcore.choosing.racing import gigabytes, percent
-from peftcore.report.canvas import Plot
-from peftcore.report.markdown import escape, listed, table
-from peftcore.report.metrics import MISSING
+from peftcore.choosing.deciding import Reference
+from peftcore.choosing.testing import Always, always, classes_of, missed, test_accuracy
+from peftcore.choosing.wording import percent
+from peftcore.report.markdown import listed
 from peftcore.results.records import Record
-from peftcore.statistics.variance import wilson
 
 AS_GOOD = 0.5
-"""A reference row that is more probably as good than not is named before anything else."""
+"""What must be beaten and is more probably as good than not, is named before anything else."""
+
+SURELY = 0.9
+"""From this probability on it is said to be so, and not that it may be."""
 
 _COSTS = {
     Cost.PARAMETERS: "trains the fewest weights",
@@ -27,47 +25,39 @@ _COSTS = {
     Cost.MEMORY: "takes the least memory",
 }
 
+_LEFT_OUT = {
+    End.UNTRIED: "could not be tried in this time, and nothing is known of them",
+    End.FAILED: "failed, as the report says",
+    End.MEMORY: "were dropped for the memory they take",
+}
+
+_NAMED = 3
+"""So many classes are named in a sentence."""
+
 
 def verdict(choice: Choice) -> list[str]:
     """Return what was found, in plain sentences, the most important first."""
-    decision, request = choice.decision, choice.request
-    tolerance = f"{request.within:g} points"
+    decision, constant = choice.decision, always(choice)
     chosen = decision.chosen
     lines = [f"Use {chosen.method.name} with a learning rate of {chosen.rate:g}."]
-    lines += [_loud(choice, one) for one in decision.references if one.as_good >= AS_GOOD]
-    tested, low, high = test_accuracy(choice.record)
+    lines += _warnings(choice, constant)
+    _, low, high = test_accuracy(choice.record)
     lines.append(
         f"The accuracy of {chosen.method.name} on {_answers(choice.record):,} test examples, which "
-        f"were used for nothing else, is {tested:.1f}% [{low:.1f}, {high:.1f}]."
+        f"nothing was trained on or chosen by, is {_tested(choice)} (95% interval of this one "
+        f"trained model: {low:.1f}% to {high:.1f}%)."
     )
-    raced = len(decision.belief.standings)
+    found = classes_of(choice.record)
     lines.append(
-        f"The probability that it is within {tolerance} of the best of the {raced} arms that were "
-        f"tried is {percent(decision.within)}; that it is the best of them, "
-        f"{percent(decision.best)}."
+        f"Its macro-F1, the mean over classes, is {found.macro_f1:.1f}%, and Matthews' correlation "
+        f"{found.matthews:.2f}; always answering {constant.name!r} would be right for "
+        f"{constant.accuracy:.1f}%."
     )
-    highest, probability = decision.highest
-    if highest != chosen:
-        lines.append(
-            f"{highest.words} is within {tolerance} with a probability of {percent(probability)}, "
-            f"nearly the same; of arms so close the one is taken that {_COSTS[request.cost]}."
-        )
-    if decision.runner_up is not None:
-        arm, probability = decision.runner_up
-        lines.append(
-            f"The runner-up is {arm.words}: within {tolerance} with a probability of "
-            f"{percent(probability)}."
-        )
-    quiet = [one for one in decision.references if one.as_good < AS_GOOD]
-    lines += [_beaten(choice, one) for one in quiet]
-    untried = sum(_fate(choice, arm) is End.UNTRIED for arm in choice.race.arms)
-    if untried:
-        lines.append(
-            f"{untried} of {len(choice.race.arms)} arms could not be tried in this time: nothing "
-            "is known of them."
-        )
-    lines += choice.race.notes
-    if decision.within < AS_GOOD:
+    lines += _missed(choice)
+    lines += _probabilities(choice)
+    lines += [_beaten(choice, one) for one in decision.references if one.as_good < AS_GOOD]
+    lines += [*_left_out(choice), *choice.race.notes]
+    if compared(choice) and decision.within < AS_GOOD:
         lines.append(
             "That is not sure: with a longer budget, more examples or a wider tolerance (--within) "
             "it would be surer."
@@ -75,33 +65,136 @@ def verdict(choice: Choice) -> list[str]:
     return lines
 
 
-def _loud(choice: Choice, reference: Reference) -> str:
-    name = reference.run.arm.method.name.upper()
-    what = {
-        "bow": "words counted, with no language model at all, may be all that this task needs",
-        "head": "the backbone may not have to be adapted at all",
-    }[reference.run.arm.method.slug]
+def _warnings(choice: Choice, constant: Always) -> list[str]:
+    """Return what a reader must not miss: that less than what was chosen may do as well."""
+    lines = []
+    answers = set(choice.record.predictions or ())
+    if len(answers) == 1:
+        lines.append(
+            "BUT IT HAS LEARNED NOTHING: it answers "
+            f"{choice.parts.task.class_of(*answers)!r} to every test example; give a longer "
+            "budget, more examples of the other classes, or more epochs (--set epochs=…)."
+        )
+    elif constant.as_good >= AS_GOOD:
+        accuracies = f"{constant.accuracy:.1f}% against {_tested(choice)} on the test examples"
+        lines.append(
+            _loud(choice, f"ALWAYS ANSWERING {constant.name!r}", constant.as_good, accuracies)
+            + "; accuracy tells little here."
+        )
+    for one in choice.decision.references:
+        if one.as_good >= AS_GOOD:
+            name, what = one.run.arm.method.name.upper(), _MEANING[one.run.arm.method.slug]
+            # Of what has learned nothing nothing follows for the task.
+            meaning = "" if len(answers) == 1 else f"; {what}"
+            lines.append(f"{_loud(choice, name, one.as_good, _against(choice, one))}{meaning}.")
+    return lines
+
+
+def compared(choice: Choice) -> bool:
+    """Return whether there were arms to compare: what is the only one is the best of nothing."""
+    return len(choice.decision.belief.standings) > 1
+
+
+def epochs_of(choice: Choice) -> str:
+    """Return how often the examples were gone through, as ``3 epochs``."""
+    epochs = choice.trial.recipe.epochs
+    return f"{epochs} epoch" if epochs == 1 else f"{epochs} epochs"
+
+
+def _probabilities(choice: Choice) -> list[str]:
+    """Return how sure the choice is, and what came second, in sentences."""
+    decision, tolerance = choice.decision, f"{choice.request.within:g} points"
+    if not compared(choice):
+        return [
+            "It is the only one that could be tried: how much better others would be is not known."
+        ]
+    lines = [
+        f"The probability that it is within {tolerance} of the best of the "
+        f"{len(decision.belief.standings)} pairs of a method and a learning rate that were tried "
+        f"is {percent(decision.within)}; that it is the best of them, {percent(decision.best)}."
+    ]
+    highest, probability = decision.highest
+    if highest != decision.chosen:
+        lines.append(
+            f"{highest.words} is within {tolerance} with a probability of {percent(probability)}, "
+            f"nearly the same; of those so close the one is taken that "
+            f"{_COSTS[choice.request.cost]}."
+        )
+    if decision.runner_up is not None:
+        arm, probability = decision.runner_up
+        lines.append(
+            f"The runner-up is {arm.words}: within {tolerance} with a probability of "
+            f"{percent(probability)}."
+        )
+    return lines
+
+
+_MEANING = {
+    "bow": "words counted, with no language model at all, may be all that this task needs",
+    "head": "the backbone may not have to be adapted at all",
+}
+"""What it means that a reference row is as good."""
+
+
+def _left_out(choice: Choice) -> list[str]:
+    """Return which arms the probabilities are not of, and why, in sentences."""
+    race, lines = choice.race, []
+    for end, words in _LEFT_OUT.items():
+        arms = [arm for arm in race.arms if race.end_of(arm) is end]
+        names = listed(list(dict.fromkeys(arm.method.name for arm in arms)))
+        if arms:
+            lines.append(
+                f"{len(arms)} of {len(race.arms)} pairs of a method and a learning rate {words} "
+                f"({names})."
+            )
+    return lines
+
+
+def _loud(choice: Choice, name: str, as_good: float, accuracies: str) -> str:
+    surely = "IS" if as_good >= SURELY else "MAY BE"
     return (
-        f"BUT {name} IS AS GOOD: with a probability of {percent(reference.as_good)} it is no more "
-        f"than {choice.request.within:g} points worse ({_against(choice, reference)}); {what}."
+        f"BUT {name} {surely} AS GOOD: with a probability of {percent(as_good)} it is no "
+        f"more than {choice.request.within:g} points worse ({accuracies})"
     )
 
 
 def _beaten(choice: Choice, reference: Reference) -> str:
     name, chosen = reference.run.arm.method.name, choice.decision.chosen.method.name
-    return f"{name} is not as good as {chosen}: {_against(choice, reference)}."
+    probably = "" if reference.as_good <= 1 - SURELY else "probably "
+    return (
+        f"{name} is {probably}not as good as {chosen}: {_against(choice, reference)}; with a "
+        f"probability of {percent(reference.as_good)} it is no more than "
+        f"{choice.request.within:g} points worse."
+    )
+
+
+def _missed(choice: Choice) -> list[str]:
+    """Return in a sentence of which classes nothing is found; nothing where there are none."""
+    classes = missed(choice)
+    if not classes:
+        return []
+    named = [f"{name!r} ({examples:,})" for name, examples in classes[:_NAMED]]
+    if len(classes) > _NAMED:
+        named.append(f"{len(classes) - _NAMED} more")
+    noun = "class" if len(classes) == 1 else "classes"
+    return [f"It finds none of the test examples of the {noun} {listed(named)}."]
 
 
 def _against(choice: Choice, reference: Reference) -> str:
     """Return a reference row's accuracy beside that of what was chosen, where they are compared."""
     if reference.test is not None:
-        its, ours = test_accuracy(reference.test)[0], test_accuracy(choice.record)[0]
-        return f"{its:.1f}% against {ours:.1f}% on the test examples"
+        its = test_accuracy(reference.test)[0]
+        return f"{its:.1f}% against {_tested(choice)} on the test examples"
     ours_there = _chosen_accuracy(choice)
-    return f"{_accuracy(reference)} against {ours_there} on the validation examples"
+    return f"{seen_accuracy(reference)} against {ours_there} on the validation examples"
 
 
-def _accuracy(reference: Reference) -> str:
+def _tested(choice: Choice) -> str:
+    return f"{test_accuracy(choice.record)[0]:.1f}%"
+
+
+def seen_accuracy(reference: Reference) -> str:
+    """Return a reference row's accuracy on the validation examples, in percent."""
     return f"{100 * (reference.run.accuracy or 0.0):.1f}%"
 
 
@@ -112,189 +205,24 @@ def _chosen_accuracy(choice: Choice) -> str:
     return f"{100 * standing.accuracy:.1f}%"
 
 
-def test_accuracy(record: Record) -> tuple[float, float, float]:
-    """Return a record's accuracy on the test set with its 95% interval, in percent."""
-    predictions, labels = record.predictions or (), record.labels or ()
-    right = sum(mine == its for mine, its in zip(predictions, labels, strict=True))
-    low, high = wilson(right, len(labels))
-    return 100 * right / len(labels), 100 * low, 100 * high
-
-
 def _answers(record: Record) -> int:
     return len(record.labels or ())
-
-
-def report(choice: Choice, plots: Sequence[Plot]) -> str:
-    """Return the report, as Markdown."""
-    request, parts = choice.request, choice.parts
-    first, *others = verdict(choice)
-    delivered = choice.delivered
-    blocks = [
-        f"# Which method for {escape(parts.name)}",
-        f"**{escape(first)}**",
-        *(f"**{escape(line)}**" if line.startswith("BUT ") else escape(line) for line in others),
-        f"The trained model is in [`{ADAPTER_FOLDER}/`]({ADAPTER_FOLDER}), its model card in "
-        f"[`{CARD_FILE}`]({CARD_FILE}), every trial in [`{RECORDS_FILE}`]({RECORDS_FILE}). Loaded "
-        f"again, it answered {delivered.equal} of {delivered.tried} test examples as it did when "
-        "it was trained.",
-        "## The race",
-        *(f"![{plot.alt}](figures/{plot.name}.png)\n\n*{plot.caption}*" for plot in plots),
-        _arms_table(choice),
-        f"*Accuracy in percent on {parts.validation:,} validation examples, by how many were "
-        "trained on. Believed: the central 95% of what is believed of its accuracy on texts like "
-        f"these, over seeds, once trained on {choice.race.top:,} examples. Best, within: the "
-        f"probability that it is the best of all, and within {request.within:g} points of it.*",
-        "## Rows to be beaten",
-        _references_table(choice),
-        "## Data, time and memory",
-        _listing(_facts(choice)),
-        "## How to read the probabilities",
-        _assumptions(choice),
-        f"The race was for a tolerance of {request.within:g} points and had a budget of "
-        f"{_minutes(request.budget_seconds)}. The same command with a longer budget goes on from "
-        "here.",
-    ]
-    return "\n\n".join(blocks) + "\n"
-
-
-def _arms_table(choice: Choice) -> str:
-    race, decision = choice.race, choice.decision
-    belief = decision.belief
-    within, best = belief.within(choice.request.within / 100), belief.best()
-    sizes = sorted({run.examples for run in race.runs})
-    headings = ["Arm", "What became of it", *(f"{size:,}" for size in sizes)]
-    headings += ["Believed (%)", "Best", "Within", "Trained weights", "Seconds", "Peak"]
-    tried = {one.arm.key for one in belief.standings}
-    order = sorted(
-        (arm for arm in race.arms if _fate(choice, arm) is not End.UNTRIED),
-        key=lambda arm: (-within.get(arm.key, -1.0), -best.get(arm.key, -1.0)),
-    )
-    rows = []
-    for arm in order:
-        name = f"**{escape(arm.words)}**" if arm == decision.chosen else escape(arm.words)
-        well = [run for run in race.runs if run.arm == arm and run.right is not None]
-        cells = [name, _became(choice, arm), *(_mean(choice, arm, size) for size in sizes)]
-        interval = belief.interval(arm.key) if arm.key in tried else None
-        cells.append(
-            MISSING if interval is None else f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
-        )
-        cells += [
-            percent(which[arm.key]) if arm.key in which else MISSING for which in (best, within)
-        ]
-        run = last_run(race, arm) if well else None
-        weights = None if run is None else run.trained_parameters
-        peak = None if run is None else run.peak_bytes
-        cells.append(MISSING if weights is None else f"{weights:,}")
-        cells.append(MISSING if run is None else f"{run.train_seconds:.1f}")
-        cells.append(MISSING if peak is None else gigabytes(peak))
-        rows.append(cells)
-    return table(headings, rows, text_columns=2)
-
-
-def _became(choice: Choice, arm: Arm) -> str:
-    """Return what became of an arm, on one line."""
-    race = choice.race
-    fate = race.fates.get(arm.key)
-    if fate is None:
-        return MISSING
-    seeds = sum(
-        run.arm == arm and run.examples == race.top and run.right is not None for run in race.runs
-    )
-    more = f", {seeds} seeds" if fate.end is End.FINISHED and seeds > 1 else ""
-    return escape(fate.words.partition("\n")[0] + more)
-
-
-def _mean(choice: Choice, arm: Arm, size: int) -> str:
-    found = [
-        run.accuracy
-        for run in choice.race.runs
-        if run.arm == arm and run.examples == size and run.accuracy is not None
-    ]
-    return f"{100 * fmean(found):.1f}" if found else MISSING
-
-
-def _references_table(choice: Choice) -> str:
-    rows = []
-    tested, low, high = test_accuracy(choice.record)
-    rows.append(
-        [
-            f"**{escape(choice.decision.chosen.words)}**",
-            _chosen_accuracy(choice),
-            MISSING,
-            f"{tested:.1f}% [{low:.1f}, {high:.1f}]",
-        ]
-    )
-    for one in choice.decision.references:
-        method = one.run.arm.method
-        test = MISSING
-        if one.test is not None:
-            its, low, high = test_accuracy(one.test)
-            test = f"{its:.1f}% [{low:.1f}, {high:.1f}]"
-        rows.append([escape(method.name), _accuracy(one), percent(one.as_good), test])
-    within = f"As good, to {choice.request.within:g} points"
-    return table(["", "Validation accuracy", within, "Test accuracy"], rows)
-
-
-def _facts(choice: Choice) -> list[str]:
-    request, parts, race = choice.request, choice.parts, choice.race
-    facts = [
-        f"{parts.train:,} examples to train on, {parts.validation:,} to compare by, and "
-        f"{parts.test:,} for the last test"
-        + (", which came with the data" if parts.own_test else ", cut by the data's own content")
-        + ".",
-        *(escape(note) for note in parts.notes),
-        f"Before the last test it was trained once more, on {choice.trial.task.train_examples:,} "
-        "examples: those of the race and those it was compared by.",
-        f"{_minutes(choice.spent_seconds)} of {_minutes(request.budget_seconds)} were used, for "
-        f"{len(choice.records)} trials.",
-    ]
-    untried = [arm.words for arm in race.arms if _fate(choice, arm) is End.UNTRIED]
-    if untried:
-        facts.append(f"For want of time nothing was tried of {escape(listed(untried))}.")
-    measured = choice.record.measurement
-    peak = None if measured is None else measured.peak_reserved_bytes or measured.peak_bytes
-    if peak is not None:
-        limit = "" if request.memory_bytes is None else f" of {gigabytes(request.memory_bytes)}"
-        facts.append(f"The last training took {gigabytes(peak)}{limit} of memory at its peak.")
-    return facts
-
-
-def _assumptions(choice: Choice) -> str:
-    spread = 100 * choice.decision.belief.seed_spread
-    return (
-        "They are about true accuracies: on texts like these and over seeds. Answers are compared "
-        "pair by pair, example by example. One trained model is taken to differ from another of "
-        f"the same arm by {spread:.1f} points (standard deviation), by what repeated arms showed "
-        "and by what is usual; an arm that stopped early is taken to gain what the others gained "
-        "from there, or what its own last step promised. Only arms that were tried are spoken of. "
-        "How it is computed, and how often it is right, is in peftcore's docs/choose.md."
-    )
-
-
-def _fate(choice: Choice, arm: Arm) -> End | None:
-    fate = choice.race.fates.get(arm.key)
-    return None if fate is None else fate.end
-
-
-def _minutes(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole // 60} min {whole % 60:02d} s"
-
-
-def _listing(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
 
 
 def to_json(choice: Choice) -> dict[str, Any]:
     """Return the choice as JSON values."""
     decision, belief = choice.decision, choice.decision.belief
     tested, low, high = test_accuracy(choice.record)
-    within, best = belief.within(choice.request.within / 100), belief.best()
+    # What is the only one is the best of nothing.
+    sure = compared(choice)
+    within = belief.within(choice.request.within / 100) if sure else {}
+    best = belief.best() if sure else {}
+    found, constant = classes_of(choice.record), always(choice)
     return {
         "chosen": {"method": decision.chosen.method.slug, "learning_rate": decision.chosen.rate},
         "within": choice.request.within,
-        "probability_within": decision.within,
-        "probability_best": decision.best,
+        "probability_within": within.get(decision.chosen.key),
+        "probability_best": best.get(decision.chosen.key),
         "runner_up": None
         if decision.runner_up is None
         else {
@@ -305,6 +233,13 @@ def to_json(choice: Choice) -> dict[str, Any]:
         "test_accuracy": tested / 100,
         "test_interval": [low / 100, high / 100],
         "test_examples": _answers(choice.record),
+        "test_macro_f1": found.macro_f1 / 100,
+        "test_matthews": found.matthews,
+        "always": {
+            "class": constant.name,
+            "test_accuracy": constant.accuracy / 100,
+            "probability_as_good": constant.as_good,
+        },
         "references": [
             {
                 "method": one.run.arm.method.slug,
@@ -318,12 +253,13 @@ def to_json(choice: Choice) -> dict[str, Any]:
             {
                 "method": arm.method.slug,
                 "learning_rate": arm.rate,
-                "end": None if (fate := _fate(choice, arm)) is None else str(fate),
+                "end": None if (fate := choice.race.end_of(arm)) is None else str(fate),
                 "probability_within": within.get(arm.key),
                 "probability_best": best.get(arm.key),
             }
             for arm in choice.race.arms
         ],
+        "notes": [*choice.parts.notes, *choice.race.notes],
         "spent_seconds": choice.spent_seconds,
         "budget_seconds": choice.request.budget_seconds,
         "out": str(choice.request.out),

@@ -19,6 +19,7 @@ from peftcore.measuring.weights import BEGUN, SAVED, TRAINED, KeptWeights
 from peftcore.methods import Method, Trains, find_method
 from peftcore.results.collecting import Collector, Display
 from peftcore.results.records import Measurement, Record
+from peftcore.results.store import Store
 from peftcore.running.planning import FIRST_SEED, Selection, plan
 from peftcore.scenarios import Recipe, Scenario, find_scenario
 from peftcore.trials import Outcome, Trial
@@ -31,12 +32,15 @@ reviews, and of the usual size for other encoders too."""
 RATE_RANGE = (0.5, 4.0)
 """So many times as high they are at the least and at the most, for other numbers of updates."""
 
+REFERENCES = ("bow", "head")
+"""Rows to be beaten."""
+
 FEWEST_UPDATES = 600
 MOST_EPOCHS = 10
 """Few examples are gone through more often, up to this, until there are so many updates."""
 
 _LEDGER = "seconds.json"
-_LEAST_SECONDS = 20.0
+LEAST_SECONDS = 20.0
 """No trial is given less: a prediction that was wrong must not stop what is nearly done."""
 
 
@@ -110,8 +114,8 @@ class Bench:
         collector: of the store of races.
         ledger: of what trials took.
         display: says what runs.
-        records: all that were made or reused, in their order.
         began: when this session began, by the monotonic clock.
+        records: all that were made or reused, in their order.
         earlier_seconds: what the trials took that earlier sessions ran.
     """
 
@@ -121,18 +125,27 @@ class Bench:
     collector: Collector
     ledger: Ledger
     display: Labelled
+    began: float
     records: list[Record] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
     earlier_seconds: float = 0.0
 
     @classmethod
-    def of(cls, request: Request, parts: Parts, recipe: Recipe, display: Display) -> Bench:
+    def of(
+        cls, request: Request, parts: Parts, recipe: Recipe, display: Display, *, began: float
+    ) -> Bench:
         """Plan all trials that there may be, and so check the model, the methods and the data.
+
+        Args:
+            request: what is asked for.
+            parts: of the data.
+            recipe: how arms are trained.
+            display: shows the progress.
+            began: when the session began, by the monotonic clock.
 
         Raises:
             UsageError: something can't be used.
         """
-        methods = (*request.methods, find_method("bow"), find_method("head"))
+        methods = (*request.methods, *map(find_method, REFERENCES))
         labelled = Labelled(display)
         planned = [
             _plan(request, parts, methods, recipe, folder, train, tested)
@@ -148,6 +161,7 @@ class Bench:
             collector=Collector(store_of(request.store), labelled),
             ledger=Ledger.at(parts.folder / _LEDGER),
             display=labelled,
+            began=began,
         )
 
     def usual_rate(self, method: Method) -> float:
@@ -172,7 +186,7 @@ class Bench:
         """Train an arm on so many examples of the race and return what came of it."""
         trial = _trial(self.race[arm.method.slug], arm.rate, examples, seed)
         name = f"{arm.words} on {examples:,}" + (f", seed {seed}" if seed != FIRST_SEED else "")
-        self.collector.timeout_seconds = max(_LEAST_SECONDS, most_seconds)
+        self.collector.timeout_seconds = max(LEAST_SECONDS, most_seconds)
         return self._run(arm, trial, name)[0]
 
     def refer(self, slug: str, examples: int) -> Run:
@@ -228,6 +242,25 @@ class Bench:
         if reused:
             self.earlier_seconds += run.wall_seconds
         return run, record
+
+
+def others_tested(folder: Path, last: Record) -> int:
+    """Return how many other models were tested on the same test set, by earlier choices.
+
+    Args:
+        folder: of the store of races.
+        last: of a last training.
+    """
+    with Store(folder) as store:
+        records = store.records(last.scenario)
+    others = {
+        record.id
+        for record in records
+        if record.outcome is Outcome.OK
+        and record.trial["data"]["name"] == last.trial["data"]["name"]
+        and record.method not in REFERENCES
+    }
+    return len(others - {last.id})
 
 
 def store_of(folder: Path) -> Path:
@@ -306,6 +339,14 @@ def _trial(base: Trial, rate: float, examples: int, seed: int) -> Trial:
     )
 
 
+def peak_of(measured: Measurement | None) -> int | None:
+    """Return the memory that a machine must have for a training, in bytes."""
+    if measured is None:
+        return None
+    # What was reserved is what a GPU must have, not only what was in use.
+    return measured.peak_reserved_bytes or measured.peak_bytes
+
+
 def _as_run(arm: Arm, trial: Trial, record: Record, wall_seconds: float | None) -> Run:
     measured = record.measurement
     if wall_seconds is None:
@@ -320,6 +361,7 @@ def _as_run(arm: Arm, trial: Trial, record: Record, wall_seconds: float | None) 
             right=None,
             wall_seconds=wall_seconds,
             problem=problem,
+            stopped=record.outcome is Outcome.TIMEOUT,
         )
     # Compiling kernels happens once a machine, in whichever trial comes first.
     compiling = measured.phases.get("compile")
@@ -334,7 +376,6 @@ def _as_run(arm: Arm, trial: Trial, record: Record, wall_seconds: float | None) 
         once_seconds=once,
         train_seconds=measured.train_seconds or 0.0,
         eval_seconds=(measured.eval_seconds or 0.0) * epochs,
-        # What was reserved is what a GPU must have, not only what was in use.
-        peak_bytes=measured.peak_reserved_bytes or measured.peak_bytes,
+        peak_bytes=peak_of(measured),
         trained_parameters=measured.trainable_parameters,
     )

@@ -38,7 +38,8 @@ def predict_plainly(trial: Trial, folder: Path, examples: Examples) -> list[int]
         [sys.executable, "-P", "-m", "peftcore.choosing.using"],
         input=json.dumps(job_of(trial, folder, examples)),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         env=child_environment(None),
         check=False,
     )

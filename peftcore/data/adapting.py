@@ -175,10 +175,10 @@ def _with_classes(files: Sequence[Path], task: Task) -> Task:
     for file in files:
         for place, (value,) in read_rows(file, [task.label_column]):
             name = class_name(value)
-            if name is None:
+            if name is None or not _is_text(name):
                 raise UsageError(
                     f"{file}, {place}: {task.label_column!r} is {value!r}: expected the number or "
-                    "the name of a class"
+                    "the name of a class; fill it in, or leave the row out"
                 )
             counts[name] += 1
             places.setdefault(name, f"{file}, {place}")
@@ -195,7 +195,7 @@ def _with_classes(files: Sequence[Path], task: Task) -> Task:
     if hidden:
         raise UsageError(
             f"{places[hidden[0]]}: {task.label_column!r} is {hidden[0]}, by which data sets hide "
-            "labels: take a split that has them"
+            "labels: take a split that has them, or, where it is a class, name it without the sign"
         )
     rare = [name for name, count in counts.items() if count < FEWEST_OF_A_CLASS]
     if rare:
@@ -224,6 +224,15 @@ def class_name(value: object) -> str | None:
     if isinstance(value, int):
         return str(value)
     return value.strip() or None if isinstance(value, str) else None
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a name can be written: JSON can hold half of a surrogate pair."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _ordered(names: Collection[str]) -> list[str]:

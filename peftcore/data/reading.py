@@ -98,8 +98,9 @@ def _require_columns(file: Path, present: Iterable[str], wanted: Sequence[str]) 
     for column in wanted:
         if column not in known:
             raise UsageError(
-                f"{file} has no column {column!r}: it has {', '.join(map(repr, known))}; rename "
-                "one, or name it with --peft-set text_column=… or --peft-set label_column=…"
+                f"{file} has no column {column!r}: it has "
+                f"{', '.join(map(repr, known)) or 'none'}; rename one, or name it with "
+                "--peft-set text_column=… or --peft-set label_column=…"
             )
 
 

@@ -177,7 +177,10 @@ def read_examples(files: Sequence[Path], task: Task, *, what: str) -> Examples:
 
 def _text(value: object, file: Path, place: str, column: str) -> str:
     if not isinstance(value, str):
-        raise UsageError(f"{file}, {place}: {column!r} is {value!r}: expected a text")
+        raise UsageError(
+            f"{file}, {place}: {column!r} is {value!r}: expected a text; fill it in, or leave "
+            "the row out"
+        )
     try:
         value.encode()
     except UnicodeEncodeError:

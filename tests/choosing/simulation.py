@@ -21,6 +21,7 @@ from peftcore.choosing.arms import Arm, End, Run
 from peftcore.choosing.asking import Cost
 from peftcore.choosing.deciding import Decision, decide
 from peftcore.choosing.racing import Ending, Race
+from peftcore.choosing.trialling import LEAST_SECONDS
 from peftcore.methods import find_method
 from peftcore.report.markdown import table
 
@@ -47,6 +48,7 @@ class World:
         seed_points: spread of an arm's accuracy over seeds.
         draw: what tells this world's chance from another's.
         memory: by a method's slug, what it takes.
+        slowness: by a method's slug, how many times as long as others it trains.
         failing: arms whose trials don't end well.
     """
 
@@ -55,6 +57,7 @@ class World:
     seed_points: float = 0.7
     draw: int = 0
     memory: dict[str, int] = field(default_factory=dict)
+    slowness: dict[str, float] = field(default_factory=dict)
     failing: tuple[str, ...] = ()
     seconds: float = 0.0
     asked: list[tuple[str, int, int]] = field(default_factory=list)
@@ -62,8 +65,14 @@ class World:
     def run(self, arm: Arm, examples: int, seed: int, most_seconds: float) -> Run:
         """Train an arm, or pretend to."""
         self.asked.append((arm.key, examples, seed))
-        train, evaluation = 0.02 * examples, 2.0
+        train, evaluation = 0.02 * examples * self.slowness.get(arm.method.slug, 1.0), 2.0
         wall = 8 + train + evaluation
+        if wall > max(LEAST_SECONDS, most_seconds):
+            wall = max(LEAST_SECONDS, most_seconds)
+            self.seconds += wall
+            return Run(
+                arm=arm, examples=examples, seed=seed, right=None, wall_seconds=wall, stopped=True
+            )
         self.seconds += wall
         if arm.key in self.failing:
             return Run(
@@ -151,11 +160,19 @@ def _curve(end: float, slow: float) -> Callable[[int], float]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a choice promised, and what was true."""
+    """What a choice promised, and what was true.
+
+    Attributes:
+        stated: the probability that what was chosen is within the tolerance.
+        kept: whether it was.
+        lost_points: how far below the best it was.
+        runner_up: the same two of the runner-up, if there was one.
+    """
 
     stated: float
     kept: bool
     lost_points: float
+    runner_up: tuple[float, bool] | None = None
 
 
 def outcome_of(world: World, race: Race, decision: Decision, tolerance: float) -> Outcome:
@@ -163,7 +180,11 @@ def outcome_of(world: World, race: Race, decision: Decision, tolerance: float) -
     tried = [arm for arm in race.arms if any(run.arm == arm for run in race.runs)]
     best = max(world.curves[arm.key](TRAIN) for arm in tried)
     lost = best - world.curves[decision.chosen.key](TRAIN)
-    return Outcome(decision.within, bool(lost <= tolerance), float(100 * lost))
+    second = None
+    if decision.runner_up is not None:
+        arm, share = decision.runner_up
+        second = share, bool(world.curves[arm.key](TRAIN) >= best - tolerance)
+    return Outcome(decision.within, bool(lost <= tolerance), float(100 * lost), second)
 
 
 def simulate(
@@ -207,6 +228,7 @@ def to_table(worlds: int) -> str:
             budget=budget,
         )
         sure = [one for one in found if one.stated >= 0.8]
+        seconds = np.array([one.runner_up for one in found if one.runner_up is not None])
         rows.append(
             [
                 f"{spread:g}",
@@ -217,10 +239,12 @@ def to_table(worlds: int) -> str:
                 f"{np.mean([one.kept for one in found]):.0%}",
                 f"{np.mean([one.kept for one in sure]):.0%} of {len(sure)}" if sure else "—",
                 f"{np.mean([one.lost_points for one in found]):.2f}",
+                f"{seconds[:, 0].mean():.0%} / {seconds[:, 1].mean():.0%}",
             ]
         )
     headings = ["Methods differ by", "Validation", "Seeds differ by", "Budget"]
     headings += ["Stated", "Kept", "Kept where 80% or more was stated", "Lost (points)"]
+    headings += ["Runner-up: stated / kept"]
     return table(headings, rows, text_columns=0)
 
 

@@ -40,3 +40,8 @@ def test_reference_rows_are_not_raced_and_two_methods_are_needed():
         parse_raced(("lora", "bow"), where="--methods")
     with pytest.raises(UsageError, match="did you mean 'lora'"):
         parse_raced(("lorra", "full"), where="--methods")
+
+
+def test_a_size_whose_unit_was_forgotten_is_refused():
+    with pytest.raises(UsageError, match=r"--memory '8' is 8 bytes, less than any .*: name a unit"):
+        parse_bytes("8", where="--memory")

@@ -29,6 +29,11 @@ def write(path, content, header=("text", "label")):
     return path
 
 
+def saved(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
 def texts_of(folder, split):
     lines = (folder / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
     return [(row["text"], row["label"]) for row in map(json.loads, lines)]
@@ -85,6 +90,34 @@ def test_equal_texts_are_kept_in_one_part_and_said(tmp_path):
     assert parts.notes == ("120 of 180 texts are repeated; equal texts were kept in one part.",)
 
 
+def test_a_text_that_is_there_very_often_does_not_fill_a_part(tmp_path):
+    content = [*rows(100), *[("fine", "good")] * 300]
+    for seed in range(5):
+        file = write(tmp_path / "mine.csv", [*content, (f"another {seed}", "good")])
+        parts = divide(file, Task(), named=set(), within=tmp_path)
+        train, *judged = all_parts(parts)
+        assert sum(text == "fine" for text, _ in train) == 300
+        for part in judged:
+            assert Counter(label for _, label in part).keys() == set(CLASSES)
+
+
+def test_each_class_is_in_each_part_even_where_all_texts_are_there_three_times(tmp_path):
+    content = [(f"text {n}", CLASSES[0 if n < 5 else 1]) for n in range(70) for _ in range(3)]
+    parts = divide(write(tmp_path / "mine.csv", content), Task(), named=set(), within=tmp_path)
+    for part in all_parts(parts):
+        assert {label for _, label in part} == {"bad", "good"}
+
+
+def test_what_is_odd_about_the_texts_is_said(tmp_path):
+    content = [*rows(90), ("both", "good"), ("both", "bad"), ("  ", "good"), ("", "bad")]
+    parts = divide(write(tmp_path / "mine.csv", content), Task(), named=set(), within=tmp_path)
+    assert parts.notes == (
+        "1 of 94 texts are repeated; equal texts were kept in one part.",
+        "1 of the repeated texts have different classes: no answer suits all.",
+        "2 of 94 texts are empty; they were kept.",
+    )
+
+
 def test_a_folder_keeps_its_own_test_set_for_the_end(tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -126,6 +159,26 @@ def test_no_part_is_larger_than_it_needs_to_be():
         (
             lambda path: write(path / "mine.csv", [*rows(90), *[("x", "rare"), ("y", "rare")]]),
             "2 examples of the class 'rare': at least 5",
+        ),
+        (
+            lambda path: write(path / "mine.csv", [*rows(90), *[("same", "rare")] * 9]),
+            "1 different texts of the class 'rare': at least 5",
+        ),
+        (
+            lambda path: write(path / "mine.csv", [*rows(30)] * 3),
+            "30 different texts: at least 60",
+        ),
+        (
+            lambda path: saved(path / "mine.csv", "text;label\n" + "fine, or so;good\n" * 90),
+            "one column, 'text;label', .* semicolons in between: save it with commas",
+        ),
+        (
+            lambda path: saved(path / "mine.jsonl", '{"text": "a", "label": "\\ud800"}\n' * 90),
+            "line 1: 'label' is .* the name of a class; fill it in, or leave the row out",
+        ),
+        (
+            lambda path: saved(path / "mine.csv", "text,label\na,x\nb\n" * 45),
+            "line 3: 'label' is None: .*; fill it in, or leave the row out",
         ),
         (lambda path: write(path / "mine.csv", [("t", "one")] * 90), "nothing to tell apart"),
         (

@@ -167,7 +167,7 @@ def test_a_limit_that_no_method_keeps_is_refused_with_the_least_that_is_needed(t
     world = World(curves, memory={"full": 9 * 10**9, "lora": 3 * 10**9})
     race = race_in(world, [arm_of("full"), arm_of("lora")], memory_bytes=2 * 10**9)
     request = Request(data=tmp_path, memory_bytes=2 * 10**9)
-    expected = r"--memory 2.00GB is less than .*: LoRA took the least, 3.00 GB; allow more"
+    expected = r"--memory 2.00 GB is less than .*: LoRA took the least, 3.00 GB; allow more"
     with pytest.raises(UsageError, match=expected):
         require_memory(race, request)
     require_memory(race, Request(data=tmp_path, memory_bytes=3 * 10**9))
@@ -180,6 +180,52 @@ def test_an_arm_that_fails_is_out_and_named():
     assert ends(race)["lora@0.001"] is End.FAILED
     assert "the loss became nan" in race.fates["lora@0.001"].words
     assert sizes(world, "lora@0.001") == [200]
+
+
+def test_an_arm_whose_repeat_was_stopped_for_time_keeps_what_it_showed():
+    class Slow(World):
+        def run(self, arm, examples, seed, most_seconds):
+            # Another program takes the machine once the race is over.
+            return super().run(arm, examples, seed, most_seconds if seed == 42 else -1.0)
+
+    world = Slow({"full@0.001": flat(0.90), "lora@0.001": flat(0.89)}, validation=1000)
+    race = race_in(world, [arm_of("full"), arm_of("lora")], budget=1000)
+    assert any(run.stopped for run in race.runs)
+    assert set(ends(race).values()) == {End.FINISHED}
+    assert decide(race, tolerance=0.005, cost=Cost.TIME).chosen == arm_of("full")
+
+
+def test_an_arm_stopped_for_time_is_left_and_not_called_a_failure():
+    class Slow(World):
+        def run(self, arm, examples, seed, most_seconds):
+            late = arm.method.slug == "lora" and examples == TRAIN
+            return super().run(arm, examples, seed, -1.0 if late else most_seconds)
+
+    curves = {f"{slug}@0.001": flat(0.88) for slug in ("full", "lora", "ia3")}
+    world = Slow(curves, validation=1000)
+    race = race_in(world, [arm_of(slug) for slug in ("full", "lora", "ia3")], budget=2000)
+    assert ends(race)["lora@0.001"] is End.BUDGET
+    assert "stopped on 1,600 for want of time" in race.fates["lora@0.001"].words
+    assert [size for name, size, _ in world.asked if name == "lora@0.001"] == RUNGS
+    assert "lora@0.001" in race.belief().best()
+
+
+def test_a_budget_too_short_for_a_first_trial_is_refused_at_once():
+    world = World({f"{slug}@0.001": flat(0.88) for slug in SLUGS}, slowness={"full": 1000.0})
+    with pytest.raises(UsageError, match=r"--budget 60s is too short: .*give ten times as long"):
+        race_in(world, [arm_of(slug) for slug in SLUGS], budget=60)
+    assert world.asked == [("full@0.001", 200, 42)]
+    assert world.seconds < 70
+
+
+def test_time_for_a_reference_row_is_kept_too():
+    world = draw_world(2, spread=1.5, validation=400, seed_points=0.7)
+    arms = [arm_of(slug) for slug in SLUGS]
+    alone = race_in(world, arms, budget=310)
+    again = draw_world(2, spread=1.5, validation=400, seed_points=0.7)
+    beside = race_in(again, arms, budget=310, beside=1)
+    assert alone.rungs[-1] == TRAIN
+    assert beside.rungs[-1] == TRAIN / 2
 
 
 def test_where_all_fail_nothing_is_chosen_and_the_reasons_are_told():
@@ -222,6 +268,17 @@ def test_the_cheapest_of_the_equally_good_is_chosen_by_the_cost_that_was_asked_f
     assert chosen.within >= 0.9 * chosen.highest[1]
     if "qlora" in enough:
         assert decide(race, tolerance=0.02, cost=Cost.MEMORY).chosen.method.slug == "qlora"
+
+
+def test_a_method_is_not_cheaper_for_another_of_its_rates_having_stopped_early():
+    curves = {"full@0.001": flat(0.88), "lora@0.001": flat(0.88), "lora@0.003": flat(0.60)}
+    world = World(curves, validation=1000, seed_points=0.1, slowness={"lora": 1.5})
+    arms = [arm_of("full"), arm_of("lora"), arm_of("lora", 0.003)]
+    race = race_in(world, arms, tolerance=0.1)
+    assert sizes(world, "lora@0.003") == [200, 400]
+    # On all examples Full takes 32 seconds and LoRA 48; 12 are of the arm that stopped.
+    decision = decide(race, tolerance=0.1, cost=Cost.TIME)
+    assert decision.chosen == arm_of("full")
 
 
 def test_a_cheap_arm_that_is_probably_worse_is_not_chosen_for_its_cost():
@@ -287,6 +344,7 @@ def test_what_a_trial_will_take_follows_from_those_that_were_run():
     assert pace.predict("full", 200, evaluation=0.5, spare=0.1) == pytest.approx(1.1 * 118)
     assert pace.most_examples("full", 120) == 200
     assert pace.predict("dora", 100) == 70
+    assert pace.predict("dora", 100, spare=0.1) == pytest.approx(77)
     # Of an adapter that was not tried another adapter tells more than Full.
     pace.learn(lora)
     assert pace.predict("dora", 100) == 40
