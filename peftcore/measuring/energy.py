@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import threading
+import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,8 +25,10 @@ from peftcore.measuring.driver import find_driver, handle_of
 
 POWERCAP = Path("/sys/class/powercap")
 
-_COUNTED = re.compile(r"package-\d+|dram")
-"""Domains that add up to what a processor and its memory take; others are parts of these."""
+_PACKAGE = re.compile(r"package-\d+(-die-\d+)?")
+"""A processor, or one of the dies in it. Its memory is counted apart; all else is part of it."""
+
+_MEMORY = "dram"
 
 _SECONDS_BETWEEN_READINGS = 30.0
 """A package's counter may begin anew after a quarter of an hour at full load."""
@@ -67,15 +70,16 @@ class PackageCounter:
     """
 
     def __init__(self, folder: Path = POWERCAP) -> None:
-        self._domains = [
-            domain for domain in sorted(folder.glob("*:*")) if _COUNTED.fullmatch(_name(domain))
-        ]
+        self._domains = _domains(folder)
         self._lock = threading.Lock()
         self._last: dict[Path, int] = {}
         self._sum = 0.0
         self._ended = threading.Event()
+        weakref.finalize(self, self._ended.set)
         if self.joules() is not None:
-            threading.Thread(target=self._keep_reading, daemon=True).start()
+            # It must not keep alive what it reads for.
+            reading = (weakref.ref(self), self._ended)
+            threading.Thread(target=_keep_reading, args=reading, daemon=True).start()
 
     def joules(self) -> float | None:
         """Return the energy since this object was made, in joules."""
@@ -101,9 +105,31 @@ class PackageCounter:
         self._sum += (now + turned - before) / 1e6
         self._last[domain] = now
 
-    def _keep_reading(self) -> None:
-        while not self._ended.wait(_SECONDS_BETWEEN_READINGS):
-            self.joules()
+
+def _keep_reading(counter: weakref.ref[PackageCounter], ended: threading.Event) -> None:
+    while not ended.wait(_SECONDS_BETWEEN_READINGS):
+        alive = counter()
+        if alive is not None:
+            alive.joules()
+        del alive
+
+
+def _domains(folder: Path) -> list[Path]:
+    """Return the domains that add up to what the processor and its memory take.
+
+    A laptop shows the same package twice, by registers and by mapped memory (``intel-rapl`` and
+    ``intel-rapl-mmio``): those of one interface count. Where there is memory alone, none do.
+    """
+    found: dict[str, list[Path]] = {}
+    packages = set()
+    for domain in sorted(folder.glob("*:*")):
+        name, interface = _name(domain), domain.name.partition(":")[0]
+        if _PACKAGE.fullmatch(name):
+            packages.add(interface)
+        elif name != _MEMORY:
+            continue
+        found.setdefault(interface, []).append(domain)
+    return found[min(packages)] if packages else []
 
 
 def _name(domain: Path) -> str:
@@ -155,7 +181,8 @@ class Counters:
         found: dict[str, float] = {}
         for name, counter in self._counters.items():
             before, now = self._began.get(name), counter.joules()
-            if before is not None and now is not None:
+            # A counter that went back, as a driver's does that was loaded anew, tells nothing.
+            if before is not None and now is not None and now >= before:
                 found[name] = now - before
         return Joules(**found)
 

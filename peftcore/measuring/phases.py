@@ -43,6 +43,20 @@ class Tally:
         self.peak_bytes = _larger(self.peak_bytes, peak.used_bytes)
         self.peak_reserved_bytes = _larger(self.peak_reserved_bytes, peak.reserved_bytes)
 
+    def cost(self) -> dict[str, Any]:
+        """Return what the phase took, as a record's ``phases`` name it.
+
+        A device that is on takes something. Where its counter stood still, as that of a virtual
+        machine may, or did not yet move in so short a time, nothing is known.
+        """
+        return {
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "peak_bytes": self.peak_bytes,
+            "processor_joules": self.processor_joules or None,
+            "gpu_joules": self.gpu_joules or None,
+        }
+
 
 def read_tallies(content: Mapping[str, Mapping[str, Any]]) -> dict[str, Tally]:
     """Return the tallies that :meth:`Phases.to_json` gave.

@@ -316,16 +316,7 @@ def _costs(phases: Phases, *, evaluations: int) -> dict[str, Any]:
         "peak_bytes": training.peak_bytes,
         "peak_reserved_bytes": training.peak_reserved_bytes,
         "peak_file_bytes": training.peak_file_bytes,
-        "phases": {
-            name: {
-                "seconds": tally.seconds,
-                "cpu_seconds": tally.cpu_seconds,
-                "peak_bytes": tally.peak_bytes,
-                "processor_joules": tally.processor_joules,
-                "gpu_joules": tally.gpu_joules,
-            }
-            for name, tally in phases.items()
-        },
+        "phases": {name: tally.cost() for name, tally in phases.items()},
     }
 
 

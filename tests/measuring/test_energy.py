@@ -59,6 +59,33 @@ def test_packages_and_memory_add_up_and_their_parts_are_left_out(
     assert counter.joules() == pytest.approx(2.75)
 
 
+def test_a_package_that_two_interfaces_show_counts_once(package: Package) -> None:
+    """As on laptops; the registers' counter stands for both."""
+    twice = package.folder / "intel-rapl-mmio:0"
+    twice.mkdir()
+    (twice / "name").write_text("package-0\n")
+    (twice / "max_energy_range_uj").write_text(f"{RANGE}\n")
+    (twice / "energy_uj").write_text("1\n")
+    counter = PackageCounter(package.folder)
+    package.count(0, 3_000_000)
+    (twice / "energy_uj").write_text("2000001\n")
+    assert counter.joules() == pytest.approx(2.0)
+    counter.close()
+
+
+def test_dies_are_packages_and_memory_alone_is_none(package: Package) -> None:
+    (package.folder / "intel-rapl:0" / "name").write_text("package-0-die-1\n")
+    (package.folder / "intel-rapl:3" / "name").write_text("package-1-die-0\n")
+    counter = PackageCounter(package.folder)
+    package.count(0, 3_000_000)
+    package.count(3, 4_250_000)
+    assert counter.joules() == pytest.approx(2.25)
+    counter.close()
+    for number in (0, 3):
+        (package.folder / f"intel-rapl:{number}" / "name").write_text("core\n")
+    assert PackageCounter(package.folder).joules() is None
+
+
 def test_a_counter_that_began_anew_has_gone_on(package: Package, counter: PackageCounter) -> None:
     package.count(0, RANGE - 1_000_000)
     before = counter.joules()
@@ -78,6 +105,16 @@ def test_it_is_read_in_between_so_that_no_turn_is_missed(
     monkeypatch.setattr(counter, "_add", lambda _: read.set())
     assert read.wait(timeout=30)
     counter.close()
+
+
+def test_reading_ends_with_the_counter(package: Package) -> None:
+    """A process that runs many trials makes many counters."""
+    before = set(threading.enumerate())
+    counter = PackageCounter(package.folder)
+    (reader,) = set(threading.enumerate()) - before
+    del counter
+    reader.join(timeout=30)
+    assert not reader.is_alive()
 
 
 def test_a_counter_that_may_not_be_read_tells_nothing(
@@ -169,6 +206,12 @@ def test_a_counter_that_fails_makes_no_zero() -> None:
     meter.reset()
     assert meter.taken() == Joules(None, None)
     assert Counters({}).taken() == Joules(None, None)
+
+
+def test_a_counter_that_went_back_tells_nothing() -> None:
+    meter = Counters({"gpu": Told(100, 3)})
+    meter.reset()
+    assert meter.taken() == Joules(None, None)
 
 
 def test_a_trial_on_the_processor_asks_no_gpu() -> None:

@@ -251,6 +251,14 @@ def test_of_a_phase_with_a_stretch_that_no_counter_tells_of_nothing_is_known() -
     assert (tally.processor_joules, tally.gpu_joules) == (None, 9.0)
 
 
+@pytest.mark.parametrize("told", [0.0, None])
+def test_a_counter_that_stood_still_makes_no_zero(told: float | None) -> None:
+    tally = Tally()
+    tally.add(2.0, 1.0, Peak(1), Joules(processor=told, gpu=3.0))
+    assert (tally.cost()["processor_joules"], tally.cost()["gpu_joules"]) == (None, 3.0)
+    assert (tally.cost()["seconds"], tally.cost()["peak_bytes"]) == (2.0, 1)
+
+
 def test_energy_goes_on_from_an_earlier_part(machine: Machine, phases: Phases) -> None:
     phases.add({"train": Tally(10.0, 10.0, processor_joules=100.0)})
     with phases.measure("train"):
