@@ -83,9 +83,9 @@ def _scaled(
     return lambda measured: None if (value := read(measured)) is None else factor * value
 
 
-def _of_1000(name: str) -> Callable[[Mapping[str, Any]], float | None]:
+def _of_1000(*names: str) -> Callable[[Mapping[str, Any]], float | None]:
     def read(measured: Mapping[str, Any]) -> float | None:
-        joules, examples = _energy("evaluate", name)(measured), measured.get("evaluated_examples")
+        joules, examples = _energy("evaluate", *names)(measured), measured.get("evaluated_examples")
         if joules is None or not examples:
             return None
         predictions = examples * (len(measured.get("epoch_accuracies") or []) or 1)
@@ -135,6 +135,7 @@ COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], float | None]] = {
     "Energy of 1,000 predictions, GPU (J)": _of_1000("gpu_joules"),
     # 3.6 MJ are a kilowatt-hour.
     "CO2 of training (g)": _scaled(_energy("train", *_DEVICES), 473 / 3.6e6),
+    "CO2 of 1,000 predictions (g)": _scaled(_of_1000(*_DEVICES), 473 / 3.6e6),
 }
 """What each column of the tables of metrics is, read from a record's measurement."""
 

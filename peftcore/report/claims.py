@@ -108,8 +108,9 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         key="carbon",
         text="PEFT saves carbon",
-        rule=_NEVER_YET,
-        judge=judging.not_measured("energy"),
+        rule=f"confirmed from {judging.CO2_CONFIRMED_PERCENT:.0f}% less CO2 in training than Full, "
+        "by LoRA, QLoRA and IA3 each, not confirmed if one takes more; with every seed",
+        judge=judging.adapters_save_carbon,
     ),
     Claim(
         key="model-size",

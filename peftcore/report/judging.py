@@ -21,6 +21,7 @@ from peftcore.report.metrics import (
     HOST_MEMORY,
     MISSING,
     STEP_TIME,
+    TRAIN_CO2,
     TRAIN_TIME,
     TRAINABLE_SHARE,
     Metric,
@@ -34,6 +35,7 @@ TRAINABLE_LIMIT_PERCENT = 1.0
 TIME_CONFIRMED_PERCENT, TIME_REFUTED_PERCENT = 20.0, 15.0
 MEMORY_CONFIRMED_PERCENT = 35.0
 SLOWER_CONFIRMED_PERCENT, SLOWER_REFUTED_PERCENT = 5.0, 0.0
+CO2_CONFIRMED_PERCENT, CO2_REFUTED_PERCENT = 5.0, 0.0
 FILE_LIMIT_MEGABYTES = 10.0
 
 _NAMES = {"full": "Full", "lora": "LoRA", "qlora": "QLoRA", "ia3": "IA3"}
@@ -295,6 +297,32 @@ def qlora_steps_are_slower(summary: Summary) -> Finding:
         measured=_percents(percents, "slower", "faster"),
         why=_two_values(summary, STEP_TIME, "qlora", "lora"),
     )
+
+
+def adapters_save_carbon(summary: Summary) -> Finding:
+    """Judge the CO2 of each adapter's training against that of Full's."""
+    percents = {slug: _percent_less(summary, TRAIN_CO2, slug, "full") for slug in _ADAPTERS}
+    known = {slug: found for slug, found in percents.items() if found}
+    if not known:
+        return _open("not measured: energy")
+    measured = ", ".join(
+        f"{_NAMES[slug]} {_percents(found, 'less', 'more')}" for slug, found in known.items()
+    )
+    bands = {
+        slug: _band(found, CO2_CONFIRMED_PERCENT, CO2_REFUTED_PERCENT)
+        for slug, found in known.items()
+    }
+    worse = [_NAMES[slug] for slug, band in bands.items() if band is Verdict.NOT_CONFIRMED]
+    if worse:
+        why = f"{listed(worse)} {'takes' if len(worse) == 1 else 'take'} more than Full"
+        return Finding(verdict=Verdict.NOT_CONFIRMED, measured=measured, why=why)
+    absent = [_NAMES[slug] for slug in _ADAPTERS if slug not in known]
+    if absent:
+        return _open(f"not measured: {listed(absent)}", measured)
+    close = [_NAMES[slug] for slug, band in bands.items() if band is Verdict.OPEN]
+    if close:
+        return _open(f"too close, or not with every seed: {listed(close)}", measured)
+    return Finding(verdict=Verdict.CONFIRMED, measured=measured, why="each takes less than Full")
 
 
 def adapters_are_small(summary: Summary) -> Finding:

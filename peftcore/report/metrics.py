@@ -22,6 +22,8 @@ GRID_GRAMS_PER_KWH = 473
 """CO2 of a kilowatt-hour: the world's mean of 2024 (Ember, "Global Electricity Review 2025"). Grids
 differ by a factor of fifty."""
 
+_JOULES_PER_KWH = 3.6e6
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
@@ -181,10 +183,22 @@ def _energy_of_predictions(name: str) -> Callable[[Record], float | None]:
     return read
 
 
-def _train_co2(record: Record) -> float | None:
-    read = [_train_energy(name)(record) for name in ("processor_joules", "gpu_joules")]
-    known = [kilojoules for kilojoules in read if kilojoules is not None]
-    return sum(known) / 3600 * GRID_GRAMS_PER_KWH if known else None
+def _co2(
+    reader: Callable[[str], Callable[[Record], float | None]], *, joules: float
+) -> Callable[[Record], float | None]:
+    """Return a reader of the CO2, in grams, of what all devices took that have a counter.
+
+    Args:
+        reader: gives the reader of one device's energy, by the name of its field.
+        joules: of the unit in which that is read.
+    """
+    devices = [reader(name) for name in ("processor_joules", "gpu_joules")]
+
+    def read(record: Record) -> float | None:
+        known = [energy for device in devices if (energy := device(record)) is not None]
+        return sum(known) * joules / _JOULES_PER_KWH * GRID_GRAMS_PER_KWH if known else None
+
+    return read
 
 
 ACCURACY = Metric(
@@ -351,16 +365,29 @@ ENERGY: tuple[Metric, ...] = (
         format=",.1f",
         value=_alone(_energy_of_predictions("gpu_joules")),
     ),
-    Metric(
-        key="train_co2",
-        label="CO2 of training",
-        unit="g",
-        better="lower",
-        format=",.2f",
-        value=_alone(_train_co2),
-    ),
 )
 """What devices took, where they have a counter."""
+
+TRAIN_CO2 = Metric(
+    key="train_co2",
+    label="CO2 of training",
+    unit="g",
+    better="lower",
+    format=",.2f",
+    value=_alone(_co2(_train_energy, joules=1e3)),
+)
+CO2: tuple[Metric, ...] = (
+    TRAIN_CO2,
+    Metric(
+        key="predictions_co2",
+        label="CO2 of 1,000 predictions",
+        unit="g",
+        better="lower",
+        format=",.4f",
+        value=_alone(_co2(_energy_of_predictions, joules=1.0)),
+    ),
+)
+"""What that comes to: all devices together, by one factor."""
 
 METRICS: tuple[Metric, ...] = (
     ACCURACY,
@@ -461,4 +488,5 @@ METRICS: tuple[Metric, ...] = (
     OPERATIONS,
     TENSOR_BYTES,
     *ENERGY,
+    *CO2,
 )

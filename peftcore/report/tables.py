@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from peftcore.report.markdown import escape, signed, table
+from peftcore.report.markdown import escape, listed, signed, table
 from peftcore.report.metrics import (
     ACCURACY,
     ENERGY,
+    GPU_MEMORY,
     GRID_GRAMS_PER_KWH,
     METRICS,
     MISSING,
@@ -67,7 +68,11 @@ def machine_use_note(summary: Summary) -> str | None:
 
 def energy_note(summary: Summary) -> str:
     """Return where the energy comes from, or that nothing is known of it."""
-    if not any(_shown(summary, metric) for metric in ENERGY):
+    processor, gpu = (
+        any(_shown(summary, metric) for metric in ENERGY if device in metric.key)
+        for device in ("processor", "gpu")
+    )
+    if not (processor or gpu):
         if any(map(_shared_seeds, summary.methods)):
             return (
                 "Energy and CO2 are unavailable: other trials ran on the machine at the same time, "
@@ -77,11 +82,19 @@ def energy_note(summary: Summary) -> str:
             "Energy and CO2 are unavailable: where these trials ran, no counter of energy could be "
             "read."
         )
+    counters = ["a GPU's by its driver"] * gpu + [
+        "a processor's packages and memory by RAPL"
+    ] * processor
+    unread = ""
+    if not processor:
+        unread = " The processor's could not be read: its share is in no number, CO2 included."
+    elif not gpu and summary.memory is GPU_MEMORY:
+        unread = " The GPU has none: its share is in no number, CO2 included."
     return (
-        "Energy is measured by the counters of whole devices (a GPU's by its driver, a processor's "
-        "packages and memory by RAPL), other programs' share included; a dash stands where there "
-        f"is no counter. CO2 is what those devices took at {GRID_GRAMS_PER_KWH} g/kWh, the world's "
-        "mean of 2024 (Ember)."
+        f"Energy is measured by the counters of whole devices ({listed(counters)}), idle power and "
+        f"other programs' share included; a dash stands where there is no counter.{unread} "
+        "Predictions are those of the evaluations. CO2 is what those devices took at "
+        f"{GRID_GRAMS_PER_KWH} g/kWh, the world's mean of 2024 (Ember)."
     )
 
 

@@ -9,13 +9,17 @@ import pytest
 
 from peftcore.audit.findings import Ledger
 from peftcore.audit.recomputing_comparison import recompute_comparison
-from peftcore.report.metrics import ENERGY, GRID_GRAMS_PER_KWH
+from peftcore.report.claims import CLAIMS
+from peftcore.report.metrics import CO2, ENERGY, GRID_GRAMS_PER_KWH
 from peftcore.report.render import write_report
+from peftcore.report.summary import summarise
 from peftcore.results.records import PhaseCost, Record
 from tests.report.conftest import MakeRecord
 
 
-def taking(record: Record, train: tuple[float | None, float | None], evaluate: float) -> Record:
+def taking(
+    record: Record, train: tuple[float | None, float | None], evaluate: float | None
+) -> Record:
     """Return a record whose phases took so many joules: (processor, GPU), and the processor's."""
     assert record.measurement is not None
     phases = {
@@ -36,7 +40,7 @@ def taking(record: Record, train: tuple[float | None, float | None], evaluate: f
 
 
 def told(record: Record) -> dict[str, float | None]:
-    return {metric.key: metric.value(record) for metric in ENERGY}
+    return {metric.key: metric.value(record) for metric in (*ENERGY, *CO2)}
 
 
 def test_energy_is_that_of_each_device(record: MakeRecord) -> None:
@@ -47,6 +51,8 @@ def test_energy_is_that_of_each_device(record: MakeRecord) -> None:
     assert found["predictions_processor_energy"] == pytest.approx(100.0)
     assert found["predictions_gpu_energy"] is None
     assert found["train_co2"] == pytest.approx(GRID_GRAMS_PER_KWH * 39_600 / 3.6e6)
+    # 100 J at the grid's grams: only the processor was counted in the evaluations.
+    assert found["predictions_co2"] == pytest.approx(GRID_GRAMS_PER_KWH * 100 / 3.6e6)
 
 
 def test_a_bag_of_words_is_evaluated_once(record: MakeRecord) -> None:
@@ -87,9 +93,42 @@ def test_what_was_measured_is_in_the_report_and_recomputed(
     assert "Train energy, processor (kJ)" in text
     assert "9.25 ± 0.35" in text
     assert "other programs' share included" in text
+    assert "by RAPL" in text
+    assert "by its driver" not in text
     contents = [one.to_json() for one in records]
     whole, broken = Ledger(), Ledger()
     recompute_comparison(text, contents, whole)
     assert whole.findings == []
     recompute_comparison(text.replace("9.25 ± 0.35", "9.26 ± 0.35"), contents, broken)
     assert len(broken.findings) == 1
+
+
+def test_a_gpu_without_the_processor_says_what_is_missing(
+    record: MakeRecord, tmp_path: Path
+) -> None:
+    records = [taking(record(method), (None, 9_000.0), None) for method in ("full", "lora")]
+    text = write_report(records, tmp_path).read_text(encoding="utf-8")
+    assert "(a GPU's by its driver)" in text
+    assert "The processor's could not be read: its share is in no number, CO2 included." in text
+
+
+@pytest.mark.parametrize(
+    ("kilojoules", "verdict"),
+    [
+        ((9.5, 5.0, 7.0), "confirmed"),
+        ((9.6, 5.0, 7.0), "can't tell yet"),
+        ((10.1, 5, 7), "not confirmed"),
+    ],
+)
+def test_the_claim_on_carbon_follows_from_what_was_counted(
+    record: MakeRecord, kilojoules: tuple[float, float, float], verdict: str
+) -> None:
+    (claim,) = [one for one in CLAIMS if one.key == "carbon"]
+    full = taking(record("full"), (10_000.0, None), 1.0)
+    found = [
+        taking(record(method), (1_000 * taken, None), 1.0)
+        for method, taken in zip(("lora", "qlora", "ia3"), kilojoules, strict=True)
+    ]
+    assert claim.judge(summarise([full, *found])).verdict == verdict
+    few = claim.judge(summarise([full, *found[1:]]))
+    assert (few.verdict, few.why) == ("can't tell yet", "not measured: LoRA")
