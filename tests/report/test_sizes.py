@@ -86,7 +86,6 @@ def test_standings_are_of_tests_corrected_for_the_number_of_sizes(records: list[
 def test_a_run_of_sizes_ends_at_the_first_that_stands_otherwise(records: list[Record]) -> None:
     pairs = BySize(records).against("lora", "full")
     assert standing_from(pairs, Standing.BELOW) is None
-    assert standing_from(pairs, Standing.BELOW, down=True) == 300
     turned = {size: paired.turned() for size, paired in pairs.items()}
     assert standing_from(turned, Standing.BELOW) == (
         600 if pairs[300].standing is Standing.ABOVE else 300
@@ -105,6 +104,39 @@ def test_sentences_follow_from_the_tests(records: list[Record], tmp_path: Path) 
     assert "Up to 100 examples, no method is shown to be above it." in words
     assert (tmp_path / "figures" / "sizes.png").exists()
     assert "gone through more often than large ones, to 225 steps" in text
+
+
+def test_what_was_not_tested_is_not_shown_to_be_above(tmp_path: Path) -> None:
+    """Of methods whose predictions at the smallest size were not kept, nothing is shown there."""
+    made = contents()
+    for one in made:
+        if one["trial"]["task"]["train_examples"] == 100:
+            one["predictions"] = one["labels"] = None
+    text = write_sizes_report(read(made), tmp_path).read_text(encoding="utf-8")
+    assert "LoRA is above it at 300 and 600 examples" in text
+    assert "At the smallest size already" not in text
+    assert "no method is shown to be above it" not in text
+
+
+def test_where_the_bag_of_words_beats_all_is_told(tmp_path: Path) -> None:
+    made = [one for one in contents() if one["trial"]["method"] != "lora"]
+    text = write_sizes_report(read(made), tmp_path).read_text(encoding="utf-8")
+    assert (
+        "It is shown to be above every method at 100 examples. Up to 300 examples, no method is "
+        "shown to be above it." in text
+    )
+
+
+def test_a_training_longer_than_the_rates_are_for_is_told(tmp_path: Path) -> None:
+    made = contents()
+    for one in contents():
+        task = one["trial"]["task"]
+        if task["train_examples"] == 600 and one["trial"]["method"] != "bow":
+            task["train_examples"] = 6000
+            made.append(named(one))
+    text = write_sizes_report(read(made), tmp_path).read_text(encoding="utf-8")
+    assert "to 225 steps: the learning rates are those of a training of that length" in text
+    assert "The largest took 2,250, more than those are for." in text
 
 
 def test_epochs_held_the_same_are_told(tmp_path: Path) -> None:

@@ -91,21 +91,18 @@ def repeats_of(record: Record) -> int:
     return int(record.trial["task"].get("repeats", 1))
 
 
-def standing_from(
-    pairs: Mapping[int, PairedAccuracy], unwanted: Standing, *, down: bool = False
-) -> int | None:
+def standing_from(pairs: Mapping[int, PairedAccuracy], unwanted: Standing) -> int | None:
     """Return the size from which on, to the largest, a pair does not stand so.
 
     Args:
         pairs: by size; all that were tested count.
         unwanted: the standing that ends the run.
-        down: whether it is the size up to which, from the smallest.
 
     Returns:
-        ``None`` where it stands so at the very end where the run would begin.
+        ``None`` where it stands so, or is not tested, at the largest size.
     """
     found = None
-    for size in sorted(pairs, reverse=not down):
+    for size in sorted(pairs, reverse=True):
         if pairs[size].standing in (unwanted, Standing.UNTESTED):
             break
         found = size

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 from matplotlib.ticker import NullLocator
@@ -27,6 +28,9 @@ from peftcore.results.selecting import of_sizes
 
 SIZES_NAME = "sizes"
 """The folder, in that of a scenario's report, of this one; and the name of its figure."""
+
+LONGER = 1.5
+"""By how much a training is longer before it is said that rates were not chosen for it."""
 
 _ELSEWHERE = ("Examples", "Epochs", "Changed from the scenario as declared")
 """Rows of the setup that differ from size to size, and are told in a table of their own."""
@@ -97,19 +101,29 @@ def _brackets(found: BySize) -> str:
 
 def _hold(found: BySize) -> str:
     """Return in words what was the same for all sizes, as the records have it."""
-    steps = {_steps(record) for record in found.records if _has_steps(record)}
-    if not steps:
+    trained = [record for record in found.records if _has_steps(record)]
+    if not trained:
         return ""
-    count = f"{min(steps):,}" + (f" to {max(steps):,}" if len(steps) > 1 else "")
-    if any(repeats_of(record) > 1 for record in found.records):
+    repeated = [_steps(record) for record in trained if repeats_of(record) > 1]
+    # Sets that are much larger than the scenario's own take more steps, repeated or not.
+    usual = LONGER * max(repeated) if repeated else math.inf
+    steps = {_steps(record) for record in trained}
+    count = _from_to([n for n in steps if n <= usual])
+    if repeated:
+        longer = [n for n in steps if n > usual]
+        more = f" The largest took {_from_to(longer)}, more than those are for." if longer else ""
         return (
             f"Small sets were gone through more often than large ones, to {count} steps: the "
-            "learning rates are those of a training of that length."
+            f"learning rates are those of a training of that length.{more}"
         )
     return (
         f"Every size was trained for as many epochs, and so for {count} steps: what a small set "
         "lacks is not data alone, but steps too."
     )
+
+
+def _from_to(steps: Collection[int]) -> str:
+    return f"{min(steps):,}" + (f" to {max(steps):,}" if len(steps) > 1 else "")
 
 
 def _has_steps(record: Record) -> bool:
@@ -229,18 +243,28 @@ def _against_words(method: MethodSummary, pairs: Mapping[int, PairedAccuracy]) -
 def _enough(
     compared: Sequence[tuple[MethodSummary, Mapping[int, PairedAccuracy]]],
 ) -> str:
-    """Return up to which size no candidate is shown to be above the bag of words."""
-    ends = [
-        standing_from(pairs, Standing.ABOVE, down=True)
-        for method, pairs in compared
-        if not method.reference
+    """Return where the bag of words is shown to be best, and up to where nothing is above it."""
+    candidates = [pairs for method, pairs in compared if not method.reference]
+    sizes = sorted({size for pairs in candidates for size in pairs})
+    standings = {
+        size: {pairs[size].standing for pairs in candidates if size in pairs} for size in sizes
+    }
+    told = []
+    beaten = [
+        size
+        for size in sizes
+        if standings[size] == {Standing.BELOW} and all(size in pairs for pairs in candidates)
     ]
-    if not ends:
-        return ""
-    known = [end for end in ends if end is not None]
-    if len(known) < len(ends):
-        return "At the smallest size already, one method or more is shown to be above it."
-    return f"Up to {min(known):,} examples, no method is shown to be above it."
+    if beaten:
+        told.append(f"It is shown to be above every method at {_sizes(beaten)} examples.")
+    # What was not tested ends what can be said.
+    ends = {Standing.ABOVE, Standing.UNTESTED}
+    without = list(takewhile(lambda size: standings[size].isdisjoint(ends), sizes))
+    if without:
+        told.append(f"Up to {without[-1]:,} examples, no method is shown to be above it.")
+    elif sizes and Standing.ABOVE in standings[sizes[0]]:
+        told.append("At the smallest size already, one method or more is shown to be above it.")
+    return " ".join(told)
 
 
 def _trained_table(found: BySize) -> str:
@@ -288,7 +312,8 @@ def draw_sizes(found: BySize) -> Plot | None:
         # A little apart, so that bars of one size don't hide each other.
         shift = 1.02 ** (number - (len(drawn) - 1) / 2)
         low, high = (
-            [abs(one.mean - (one.interval or (one.mean, one.mean))[end]) for _, one in known]
+            # Where nothing is known of it, there is no bar: one without length would tell of none.
+            [abs(one.mean - (one.interval or (math.nan, math.nan))[end]) for _, one in known]
             for end in (0, 1)
         )
         axes.errorbar(
