@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
 
 from peftcore.errors import UsageError
-from peftcore.methods import find_method
+from peftcore.methods import Method, find_method
 from peftcore.pytest_session import PAIRED, PLANNED, RAN_IN, REUSED, SESSION
 from peftcore.pytest_trial import kept_in
 from peftcore.scenarios import find_scenario
-from peftcore.trials import Trial
+from peftcore.trials import Part, Trial
 
 if TYPE_CHECKING:
     from peftcore.comparison import Comparison
@@ -154,17 +154,44 @@ def peft_cell(request: pytest.FixtureRequest) -> RunnableCell:
 @pytest.fixture
 def peft_pairs(request: pytest.FixtureRequest) -> RunnablePairs:
     """One part of a comparison of the engines with one method; parametrised over both."""
+
+    def make(comparison: Comparison, method: Method, part: Part) -> RunnablePairs:
+        return RunnablePairs(comparison.engine_pairs().groups(method, part), comparison, request)
+
+    return beside(request, PAIRED, make)
+
+
+class Beside(Protocol):
+    """What a test gets that runs trials beside those of the comparison."""
+
+    @property
+    def trials(self) -> Sequence[Trial]:
+        """All trials, in the order in which they are run."""
+
+
+Found = TypeVar("Found", bound=Beside)
+
+
+def beside(
+    request: pytest.FixtureRequest, kind: str, make: Callable[[Comparison, Method, Any], Found]
+) -> Found:
+    """Return what a test is parametrised with, and tell the session which trials it has.
+
+    Args:
+        request: of a fixture whose parameter is a method and something to do with it.
+        kind: of the property by which the session knows such trials.
+        make: makes it of the two; a UsageError fails the test.
+    """
     session = request.config.stash[SESSION]
     if session.comparison.selection.find_scenario().gpu:
         skip_without_gpu(request.config)
-    slug, part = request.param
+    slug, what = request.param
     try:
-        groups = session.comparison.engine_pairs().groups(find_method(slug), part)
+        found = make(session.comparison, find_method(slug), what)
     except UsageError as error:
         pytest.fail(str(error), pytrace=False)
-    pairs = RunnablePairs(groups, session.comparison, request)
-    request.node.user_properties.extend((PAIRED, trial.id) for trial in pairs.trials)
-    return pairs
+    request.node.user_properties.extend((kind, trial.id) for trial in found.trials)
+    return found
 
 
 def skip_without_gpu(config: pytest.Config) -> None:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from peftcore.errors import UsageError
-from peftcore.methods import find_method
-from peftcore.pytest_cells import announce, benchmark_of, skip_without_gpu
-from peftcore.pytest_session import SERVED, SESSION
+from peftcore.methods import Method
+from peftcore.pytest_cells import announce, benchmark_of, beside
+from peftcore.pytest_session import SERVED
 from peftcore.pytest_trial import kept_in
 
 if TYPE_CHECKING:
@@ -33,13 +32,18 @@ class RunnableServing:
     _comparison: Comparison
     _request: pytest.FixtureRequest
 
+    @property
+    def trials(self) -> list[ServingTrial]:
+        """The one trial that it is."""
+        return [self.trial]
+
     def run(self) -> Record:
         """Return the record of the method, measured unless the store has it.
 
         In a serial session each round is one of pytest-benchmark's; its row in that table is the
         time of a whole round, in which everything is measured once.
         """
-        announce(self._request, [self.trial])
+        announce(self._request, self.trials)
         used: list[Any] = []
 
         def drive(measure: Callable[[], None], warm_up_rounds: int, rounds: int) -> None:
@@ -63,7 +67,7 @@ class RunnableServing:
         """Return in words what did not end well."""
         from peftcore.comparison import faults
 
-        return faults([self.trial], [record])
+        return faults(self.trials, [record])
 
 
 def _medians(record: Record) -> dict[str, float]:
@@ -84,13 +88,8 @@ def _medians(record: Record) -> dict[str, float]:
 @pytest.fixture
 def peft_serving(request: pytest.FixtureRequest) -> RunnableServing:
     """One method to be served; parametrised over all that the options select."""
-    session = request.config.stash[SESSION]
-    if session.comparison.selection.find_scenario().gpu:
-        skip_without_gpu(request.config)
-    try:
-        slug, _ = request.param
-        trial = session.comparison.serving_plan().trial(find_method(slug))
-    except UsageError as error:
-        pytest.fail(str(error), pytrace=False)
-    request.node.user_properties.append((SERVED, trial.id))
-    return RunnableServing(trial, session.comparison, request)
+
+    def make(comparison: Comparison, method: Method, _: str) -> RunnableServing:
+        return RunnableServing(comparison.serving_plan().trial(method), comparison, request)
+
+    return beside(request, SERVED, make)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from peftcore.errors import UsageError
-from peftcore.methods import find_method
-from peftcore.pytest_cells import announce, skip_without_gpu
-from peftcore.pytest_session import SESSION, SIZED
+from peftcore.methods import Method
+from peftcore.pytest_cells import announce, beside
+from peftcore.pytest_session import SIZED
 from peftcore.pytest_trial import kept_in
 from peftcore.trials import Trial
 
@@ -47,13 +46,8 @@ class RunnableSizes:
 @pytest.fixture
 def peft_sizes(request: pytest.FixtureRequest) -> RunnableSizes:
     """A method on so many examples; parametrised over all that the options select."""
-    session = request.config.stash[SESSION]
-    if session.comparison.selection.find_scenario().gpu:
-        skip_without_gpu(request.config)
-    slug, size = request.param
-    try:
-        trials = session.comparison.sizes_plan().trials(find_method(slug), size)
-    except UsageError as error:
-        pytest.fail(str(error), pytrace=False)
-    request.node.user_properties.extend((SIZED, trial.id) for trial in trials)
-    return RunnableSizes(trials, session.comparison, request)
+
+    def make(comparison: Comparison, method: Method, size: str) -> RunnableSizes:
+        return RunnableSizes(comparison.sizes_plan().trials(method, size), comparison, request)
+
+    return beside(request, SIZED, make)
