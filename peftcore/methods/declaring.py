@@ -68,6 +68,8 @@ class Adapter:
         in_layers: whether it sits in each layer; one that doesn't changes what enters the first.
         rounds_on_saving: whether what is saved is smaller than what was trained, so that sums run
             in another order when it is loaded again.
+        mixes_texts: whether what it does to a text depends on the others of its batch, and on what
+            fills them up.
     """
 
     config: str
@@ -80,6 +82,7 @@ class Adapter:
     adds_loss: bool = False
     in_layers: bool = True
     rounds_on_saving: bool = False
+    mixes_texts: bool = False
 
     def __post_init__(self) -> None:
         for name in ("options", "shares", "frequent_tokens"):

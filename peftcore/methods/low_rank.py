@@ -6,6 +6,8 @@ method lets its size be chosen; methods made to be tiny are left as tiny as thei
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from peftcore.methods.declaring import Adapter, Group, Method, Trains, on_query_and_value
 
 ADALORA = Method(
@@ -134,7 +136,10 @@ LOW_RANK: tuple[Method, ...] = (
         summary="Shares the second factors of LoRA among layers, and mixes them by what they see.",
         paper="https://arxiv.org/abs/2407.09946",
         trains=Trains.ADAPTER,
-        adapter=on_query_and_value("LilyConfig", r=16, stride_A=1, num_B=2),
+        # It weighs the factors by the mean over all tokens of a batch, padding included.
+        adapter=replace(
+            on_query_and_value("LilyConfig", r=16, stride_A=1, num_B=2), mixes_texts=True
+        ),
         rate_of="lora",
     ),
     Method(

@@ -210,6 +210,12 @@ _ARCHITECTURES = {
             PADDING_FREE.name: "a Llama's head finds the end of a text by the padding after it",
             FIRST_TOKEN.name: "a Llama's head reads the last token of a text, not its first",
         },
+        # Of embeddings, which these put in the place of token ids, it takes the last: of a text
+        # that is filled up, that of the filling.
+        refused=dict.fromkeys(
+            ("PromptTuningConfig", "PromptEncoderConfig", "MultitaskPromptTuningConfig"),
+            "its head finds the end of a text by token ids, which give way to embeddings",
+        ),
     ),
 }
 

@@ -31,6 +31,7 @@ from peftcore.accelerations import (
     FUSED_UPDATE,
     PADDING_FREE,
     RESIDENT_TOKENS,
+    SORTED_EVALUATION,
     STEP_GRAPH,
     USED_ROWS,
     Acceleration,
@@ -48,6 +49,8 @@ from peftcore.training.fourbit import find_four_bit, one_scratch
 from peftcore.training.kernels.compiling import find_kernels
 from peftcore.training.kernels.passes import dropout as compiled_dropout
 from peftcore.training.standins import StandIns, copies_in, only_used_rows, used_rows
+
+_MIXES = "what the method does to a text depends on the others of its batch, and on padding"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,6 +286,8 @@ def _obstacles(
         why = "for the encoders of BERT and RoBERTa only"
     if why is not None:
         found |= {PADDING_FREE: why, FIRST_TOKEN: why}
+    if _mixes_texts(classifier):
+        found[SORTED_EVALUATION] = _MIXES
     if precision is Precision.FP32:
         found[FROZEN_WEIGHTS] = "products in 32 bits need no conversion"
     elif not _frozen_matrices(model):
@@ -323,9 +328,16 @@ def _row_by_row(classifier: Classifier) -> str | None:
     """Return why a method needs a row of its own for each text, ``None`` where it doesn't."""
     if classifier.adds_tokens():
         return "the method adds tokens of its own to each text"
+    if _mixes_texts(classifier):
+        return _MIXES
     if classifier.method.inputs:
         return f"the method takes {', '.join(classifier.method.inputs)} beside each text"
     return None
+
+
+def _mixes_texts(classifier: Classifier) -> bool:
+    adapter = classifier.method.adapter
+    return adapter is not None and adapter.mixes_texts
 
 
 def _token_embedding(model: nn.Module) -> nn.Embedding:
