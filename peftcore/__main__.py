@@ -25,6 +25,7 @@ from peftcore.errors import (
     printable,
     unknown,
 )
+from peftcore.methods import ALL as ALL_METHODS
 from peftcore.methods import METHODS, Trains
 from peftcore.running.planning import Selection, parse_methods, plan
 from peftcore.running.progress import ProgressDisplay
@@ -439,6 +440,18 @@ def compare(
         return
     _require_writable(json_file)
     if is_fingerprint(baseline) or is_fingerprint(current):
+        unused = {
+            "--scenario": scenario,
+            "--method": method,
+            "--metrics": metrics,
+            "--markdown": markdown,
+        }
+        for option, value in unused.items():
+            if value is not None:
+                raise UsageError(
+                    f"{option} {value} is not usable for files of fingerprints, all of which are "
+                    "compared: leave it out"
+                )
         _compare_fingerprints(baseline, current, mode, json_file)
         return
     before = read_side(baseline, scenario=scenario)
@@ -461,21 +474,18 @@ def _compare_fingerprints(
     baseline: Path, current: Path, mode: GateMode, json_file: str | None
 ) -> None:
     """Say what differs between two files of fingerprints; with mode warn it fails nothing."""
-    from peftcore.conformance.fingerprints import changes, read
+    from peftcore.conformance.fingerprints import changes, read, to_lines
     from peftcore.gate.verdicts import GateMode
 
     found = changes(read(baseline), read(current))
-    counted = [change for change in found if not change.rounding]
+    changed = any(change.counts for change in found)
     content = {
         "changes": [dataclasses.asdict(change) for change in found],
         "gate": str(mode),
-        "failed": bool(counted) and mode is not GateMode.WARN,
+        "failed": changed and mode is not GateMode.WARN,
     }
     to_stderr = _write_json(content, json_file)
-    for change in found:
-        click.echo(f"{'  ' if change.rounding else '! '}{change}", err=to_stderr)
-    if not counted:
-        click.echo("no method does otherwise than it did", err=to_stderr)
+    click.echo("\n".join(to_lines(found)), err=to_stderr)
     if content["failed"]:
         sys.exit(EXIT_NOT_OK)
 
@@ -494,10 +504,11 @@ def fingerprint(out: Path, method: str, architecture: str | None) -> None:
     """Write what each method does on a tiny model of each architecture, as numbers.
 
     `peftcore compare A.json B.json` says what changed between two such files: of two versions of
-    peft, of a branch and main. Exits with 1 where a method fails.
+    peft, of a branch and main. With all methods it tries what the installed peft has besides, too.
+    Exits with 1 where a method fails that is declared.
     """
-    from peftcore.conformance.cells import Bench, Verdict
-    from peftcore.conformance.fingerprints import to_json
+    from peftcore.conformance.cells import Bench, undeclared_methods
+    from peftcore.conformance.fingerprints import Verdict, to_json
     from peftcore.conformance.tiny import ARCHITECTURES
     from peftcore.measuring.environment import describe_environment
     from peftcore.training.trial import quiet_libraries
@@ -507,6 +518,8 @@ def fingerprint(out: Path, method: str, architecture: str | None) -> None:
         for one in Selection(methods=parse_methods(method)).find_methods()
         if one.trains is not Trains.BAG_OF_WORDS
     ]
+    if method == ALL_METHODS:
+        methods += undeclared_methods()
     kinds = list(ARCHITECTURES) if architecture is None else list(parse_methods(architecture))
     for kind in kinds:
         if kind not in ARCHITECTURES:
@@ -521,10 +534,11 @@ def fingerprint(out: Path, method: str, architecture: str | None) -> None:
                 cells.append(bench.fingerprint(one, kind))
                 last = cells[-1]
                 why = f": {last.detail}" if last.detail else ""
-                click.echo(f"{one.slug} on {kind} {last.verdict}{why}", err=True)
-    content = to_json([cell.to_json() for cell in cells], describe_environment())
+                by = "" if last.declared else ", declared by nobody,"
+                click.echo(f"{one.slug} on {kind}{by} {last.verdict}{why}", err=True)
+    content = to_json(cells, describe_environment())
     write_whole(out, json.dumps(content, indent=1) + "\n")
-    failed = sum(cell.verdict is Verdict.FAILS for cell in cells)
+    failed = sum(cell.declared and cell.verdict is Verdict.FAILS for cell in cells)
     click.echo(f"{len(cells)} fingerprints in {out}, {failed} of them of failures", err=True)
     if failed:
         sys.exit(EXIT_NOT_OK)

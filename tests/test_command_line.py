@@ -103,6 +103,10 @@ def test_fingerprints_are_written_and_compared(tmp_path: Path) -> None:
     assert result.exit_code == 1
     (change,) = json.loads(result.stdout)["changes"]
     assert change["what"].startswith("operations a step ")
+    assert result.stderr.endswith("changes: 1, of lora\n")
+    refused = invoke("compare", str(before), str(after), "--markdown", "gate.md")
+    assert refused.exit_code == 2
+    assert "--markdown gate.md is not usable for files of fingerprints" in refused.stderr
     assert invoke("compare", str(before), str(after), "--gate", "warn").exit_code == 0
     assert invoke("compare", str(before), str(after), "--gate", "off").exit_code == 0
 

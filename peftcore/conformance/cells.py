@@ -2,81 +2,50 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
+from peft import PeftModel
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from torch import nn
+from transformers import PreTrainedModel
 
+from peftcore.conformance.fingerprints import Fingerprint, Verdict
 from peftcore.conformance.tiny import review_rows, write_tiny_model
+from peftcore.data.batches import Tokenised
 from peftcore.data.examples import Examples, Sample
 from peftcore.errors import CheckFailed, PeftcoreError, UsageError
+from peftcore.measuring.counting import tensor_bytes
 from peftcore.methods import METHODS, Adapter, Method, Trains
 from peftcore.models.architectures import architecture_of
-from peftcore.models.attach import attach
+from peftcore.models.attach import Classifier, attach, count_parameters
 from peftcore.models.backbones import locate_backbone
 from peftcore.models.checks import rounding_bound
+from peftcore.models.factors import PEFT_PREFIX
 from peftcore.models.loading import classifier_config, load_classifier
 from peftcore.models.merging import merge
+from peftcore.models.moving import CLEARLY, move_until_it_shows
 from peftcore.scenarios import Precision, Recipe, Task
 from peftcore.training.accelerating import plain
-from peftcore.training.evaluating import probe
+from peftcore.training.evaluating import evaluation_mode, probe
 from peftcore.training.preparing import run_of, tokenised
-from peftcore.training.trial import run_trial
+from peftcore.training.trial import TrialResult, run_trial
 from peftcore.trials import Engine, Source, Trial, Weights
 
 SEED = 42
 TRAIN_EXAMPLES, TEST_EXAMPLES = 48, 24
+SCALE = 0.12
+"""Of the tiny models' weights: so that texts, and what an adapter does, make a difference."""
+
 MOST_APART = 1e-3
 """How far rounding may bring the losses of six steps apart, of texts end to end and padded."""
 
+BEYOND_FOUR_BITS = 1000.0
+"""How many times further than 32 bits could, an adapter brings logits before 4 bits take it."""
 
-class Verdict(StrEnum):
-    """What came of a cell."""
-
-    CONFORMS = "conforms"
-    REFUSED = "refused"
-    FAILS = "fails"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fingerprint:
-    """What a method does on an architecture, in numbers that the same code gives again.
-
-    Attributes:
-        method: its slug.
-        architecture: the model type.
-        verdict: what came of it.
-        detail: why it was refused or how it fails; empty where it conforms.
-        losses: of each step, without dropout, in 32 bits.
-        parameters: how many, by kind: total, trainable, head, adapter.
-        tensor_bytes: of all tensors once training is over.
-        operations: that torch dispatches for forward and backward of a batch.
-        file_bytes: of what is kept besides the backbone.
-        merged: ``"yes"``, or why it can't be merged.
-        checks: what the trial's own checks found, by their names.
-    """
-
-    method: str
-    architecture: str
-    verdict: Verdict
-    detail: str = ""
-    losses: tuple[float, ...] = ()
-    parameters: dict[str, int] = field(default_factory=dict)
-    tensor_bytes: int | None = None
-    operations: int | None = None
-    file_bytes: int | None = None
-    merged: str = ""
-    checks: dict[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON values."""
-        return dataclasses.asdict(self) | {"losses": list(self.losses)}
+_DEVICE = torch.device("cpu")
 
 
 def declared_methods() -> list[Method]:
@@ -89,7 +58,7 @@ def undeclared_methods() -> list[Method]:
     used = {method.adapter.config for method in METHODS if method.adapter is not None}
     found = []
     for kind, config in sorted(PEFT_TYPE_TO_CONFIG_MAPPING.items()):
-        if config.__name__ in used or not hasattr(peft, config.__name__):
+        if config.__name__ in used:
             continue
         targeting = "target_modules" in config.__dataclass_fields__
         found.append(
@@ -115,7 +84,7 @@ class Bench:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._backbone = cache(lambda kind: write_tiny_model(folder / kind, kind))
+        self._backbone = cache(lambda kind: write_tiny_model(folder / kind, kind, scale=SCALE))
         rows = review_rows(TRAIN_EXAMPLES + TEST_EXAMPLES, seed=SEED)
         train, test = rows[:TRAIN_EXAMPLES], rows[TRAIN_EXAMPLES:]
         self._sample = Sample(*(Examples(*zip(*part, strict=True)) for part in (train, test)))
@@ -123,13 +92,17 @@ class Bench:
     def fingerprint(self, method: Method, architecture: str) -> Fingerprint:
         """Return what a method does on an architecture; whatever goes wrong is told in it."""
         told: dict[str, Any] = {"method": method.slug, "architecture": architecture}
+        told["declared"] = method.slug in {one.slug for one in METHODS}
         try:
             architecture_of(architecture).require(method)
         except UsageError as error:
             return Fingerprint(**told, verdict=Verdict.REFUSED, detail=str(error))
         try:
             told |= self._measured(method, architecture)
-            told["merged"] = self._merged(method, architecture)
+            moved = self._moved(method, architecture)
+            told["checks"] = {**told["checks"], "padding": moved.padding()}
+            told["logits"] = tuple(moved.logits.flatten().tolist())
+            told["merged"] = moved.merged()
         except Exception as error:  # whatever peft, transformers or torch raise is the finding
             detail = str(error) if isinstance(error, PeftcoreError) else repr(error)
             return Fingerprint(**told, verdict=Verdict.FAILS, detail=detail)
@@ -159,10 +132,15 @@ class Bench:
         Raises:
             CheckFailed: a check of the trial failed, or the two don't learn the same.
         """
-        found, padded = (
-            run_trial(self._trial(method, architecture, **recipe), self._sample, lambda _: None)
-            for recipe in ({}, {"accelerations": ()})
-        )
+
+        def train(**recipe: Any) -> TrialResult:
+            trial = self._trial(method, architecture, **recipe)
+            return run_trial(trial, self._sample, lambda _: None)
+
+        # First the one whose numbers don't count: what libraries make once and keep is there then.
+        padded = train(accelerations=())
+        kept = tensor_bytes()
+        found = train()
         measured = found.measurement
         losses = tuple(loss for _, loss in measured["losses"])
         others = [loss for _, loss in padded.measurement["losses"]]
@@ -175,52 +153,141 @@ class Bench:
                 name: measured[f"{name}_parameters"]
                 for name in ("total", "trainable", "head", "adapter")
             },
-            "tensor_bytes": measured["tensor_bytes"],
+            "tensor_bytes": measured["tensor_bytes"] - kept,
             "operations": measured["operations"],
             "file_bytes": measured["adapter_file_bytes"],
             "checks": {check["name"]: check["detail"] for check in measured["checks"]},
+            "accelerations": measured["accelerations"],
         }
 
-    def _merged(self, method: Method, architecture: str) -> str:
-        """Merge an adapter whose weights are not where they begin, and return what came of it.
+    def _moved(self, method: Method, architecture: str) -> _Moved:
+        """Attach a method anew and move its weights from where they begin.
 
         Raises:
-            CheckFailed: the merged model has other logits.
+            CheckFailed: that shows in no logit.
         """
         trial = self._trial(method, architecture)
         config = classifier_config(trial.backbone, labels=2, dropout=0.0)
-        folder, device = self._backbone(architecture), torch.device("cpu")
 
-        def load(*, quantised: bool) -> Any:
+        def load(*, quantised: bool) -> PreTrainedModel:
             return load_classifier(
-                folder,
+                self._backbone(architecture),
                 config,
                 seed=SEED,
                 quantisation=method.quantisation if quantised else None,
                 precision=Precision.FP32,
-                device=device,
+                device=_DEVICE,
             )
 
         train, test = tokenised(trial, self._sample, config)
         run = run_of(trial, train, full_precision=lambda: load(quantised=False))
         classifier = attach(load(quantised=True), method, seed=SEED, dropout=0.0, run=run)
-        torch.manual_seed(SEED)
-        with torch.no_grad():
-            for parameter in classifier.trained_parameters().values():
-                parameter.add_(0.01 * torch.randn_like(parameter))
+        return _Moved(classifier, test)
 
-        def logits(model: Any, inputs: tuple[str, ...]) -> torch.Tensor:
-            way = plain(model, device, Precision.FP32, inputs=inputs)
-            return probe(model.eval(), way.feed(test), way.logits)
 
-        before = logits(classifier.model, method.inputs)
+class _Moved:
+    """A classifier whose weights are not where they begin, as it would be used.
+
+    Args:
+        classifier: its trained weights are moved.
+        test: texts of different lengths.
+
+    Attributes:
+        logits: of the first texts.
+
+    Raises:
+        CheckFailed: the move shows in no logit, or peft counts other parameters.
+    """
+
+    def __init__(self, classifier: Classifier, test: Tokenised) -> None:
+        self._classifier, self._test = classifier, test
+        _check_count(classifier)
+        start = {n: p.detach().clone() for n, p in classifier.trained_parameters().items()}
+        self.logits = move_until_it_shows(
+            classifier,
+            start,
+            seed=SEED,
+            logits=self._logits,
+            precision=Precision.FP32,
+            clearly=CLEARLY if classifier.method.quantisation is None else BEYOND_FOUR_BITS,
+        )
+
+    def padding(self) -> str:
+        """Return in words whether a text has the logits that it has alone among longer ones, too.
+
+        Raises:
+            CheckFailed: it is otherwise than the method declares.
+        """
+        adapter = self._classifier.method.adapter
+        alone = torch.cat([self._logits(only=n) for n in range(len(self.logits))])
+        apart = float((alone - self.logits).abs().max())
+        equal, declared = apart <= self._bound(), adapter is not None and adapter.mixes_texts
+        if equal is declared:
+            words = "within" if equal else "apart by"
+            raise CheckFailed(
+                f"padding: logits of a text alone and filled up among longer ones are {words} "
+                f"{apart:.3g}, and the method declares mixes_texts={declared}"
+            )
+        return "as alone" if equal else "texts of a batch depend on each other, as declared"
+
+    def merged(self) -> str:
+        """Merge the adapter into the weights, and return what came of it.
+
+        Raises:
+            CheckFailed: the merged model has other logits.
+        """
+        method = self._classifier.method
+        model, adapted = self._classifier.model, self._classifier.adapted_modules()
+        before = {name: _weight(model, PEFT_PREFIX + name) for name in adapted}
         try:
-            merged = merge(classifier)
+            merged = merge(self._classifier)
         except UsageError as error:
             return str(error)
-        apart = float((before - logits(merged, ())).abs().max())
+        apart = float((self.logits - self._logits(merged)).abs().max())
         if method.quantisation is not None:
+            # Rounding may bring logits as far as the adapter does, but it leaves no weight alone.
+            same = [name for name, weight in before.items() if weight.equal(_weight(merged, name))]
+            if same:
+                raise CheckFailed(
+                    f"merge: of {len(before)} weights that the adapter is to be rounded into, "
+                    f"{len(same)} are as they were: {same[0]}"
+                )
             return f"yes, rounded to 4 bits: logits within {apart:.1g}"
-        if not apart <= rounding_bound(before, Precision.FP32):
+        if not apart <= self._bound():
             raise CheckFailed(f"merge: the merged model's logits differ by up to {apart:.3g}")
         return "yes"
+
+    def _bound(self) -> float:
+        return rounding_bound(self.logits, Precision.FP32)
+
+    def _logits(self, merged: nn.Module | None = None, *, only: int | None = None) -> torch.Tensor:
+        """Return logits of the first texts, or of one alone; merged, a model takes texts alone."""
+        model = self._classifier.model if merged is None else merged
+        inputs = self._classifier.method.inputs if merged is None else ()
+        way = plain(model.eval(), _DEVICE, Precision.FP32, inputs=inputs)
+        feed = way.feed(self._test)
+        if only is None:
+            return probe(model, feed, way.logits)
+        with evaluation_mode(model):
+            return way.logits(feed.batch([only]))
+
+
+def _weight(model: nn.Module, name: str) -> torch.Tensor:
+    """Return the weight of a module, or of the one that an adapter adapts."""
+    module: Any = model.get_submodule(name)
+    weight: torch.Tensor = getattr(module, "base_layer", module).weight.detach().clone()
+    return weight
+
+
+def _check_count(classifier: Classifier) -> None:
+    """Check that peft trains as many parameters as are counted.
+
+    Raises:
+        CheckFailed: it trains others.
+    """
+    model = classifier.model
+    if not isinstance(model, PeftModel):
+        return
+    ours, theirs = count_parameters(classifier).trainable, model.get_nb_trainable_parameters()[0]
+    if ours != theirs:
+        raise CheckFailed(f"count: {ours:,} parameters are trained, and peft counts {theirs:,}")

@@ -56,8 +56,15 @@ def write_tokenizer(folder: Path) -> int:
     return len(vocabulary)
 
 
-def write_tiny_model(folder: Path, architecture: str = "bert") -> Path:
-    """Write a random two-layer classifier of this model type, with its tokenizer."""
+def write_tiny_model(folder: Path, architecture: str = "bert", *, scale: float = 0.02) -> Path:
+    """Write a random two-layer classifier of this model type, with its tokenizer.
+
+    Args:
+        folder: where it goes; made if need be.
+        architecture: the model type.
+        scale: the standard deviation of its weights. At the usual one a model of this size gives
+            all texts nearly the same logits, so that hardly anything shows in them.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -70,6 +77,7 @@ def write_tiny_model(folder: Path, architecture: str = "bert") -> Path:
         "num_attention_heads": 4,
         "max_position_embeddings": 66,
         "pad_token_id": 0,
+        "initializer_range": scale,
         **({} if architecture == "distilbert" else {"intermediate_size": 128}),
     }
     config = AutoConfig.for_model(architecture, **{**shared, **ARCHITECTURES[architecture]})

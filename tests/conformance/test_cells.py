@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from peftcore.conformance import cells
-from peftcore.conformance.cells import Bench, Verdict, declared_methods, undeclared_methods
+from peftcore.conformance.cells import Bench, declared_methods, undeclared_methods
+from peftcore.conformance.fingerprints import Verdict
 from peftcore.methods import METHODS, find_method
-from peftcore.models.attach import Classifier
+from peftcore.models.attach import Classifier, ParameterCounts
 from peftcore.models.merging import merge as merge_for_real
 
 
@@ -77,7 +79,26 @@ def test_a_merge_that_changes_the_model_is_found(
     monkeypatch.setattr(cells, "merge", spoil)
     found = bench.fingerprint(find_method("lora"), "bert")
     assert found.verdict is Verdict.FAILS
-    assert found.detail.startswith("merge: the merged model's logits differ")
+    assert found.detail.startswith("merge: ")
+
+
+LOSES = ["lora", "adalora", "fourierft", "ia3", "vera", "qlora"]
+"""Methods, among them those whose adapters change little when they are moved by little."""
+
+
+@pytest.mark.parametrize("method", LOSES)
+def test_a_merge_that_leaves_the_adapter_out_is_found(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def leave_out(classifier: Classifier) -> nn.Module:
+        model: Any = classifier.model
+        unloaded: nn.Module = model.unload()
+        return unloaded
+
+    monkeypatch.setattr(cells, "merge", leave_out)
+    found = bench.fingerprint(find_method(method), "bert")
+    assert found.verdict is Verdict.FAILS
+    assert found.detail.startswith("merge: ")
 
 
 def test_training_that_depends_on_padding_is_found(
@@ -96,3 +117,63 @@ def test_what_nobody_declared_is_what_peft_has_besides() -> None:
     assert {"AdaptionPromptConfig", "CPTConfig", "XLoraConfig"} <= found
     assert not found & declared
     assert {m.slug for m in declared_methods()} == {m.slug for m in METHODS} - {"bow"}
+
+
+def test_what_nobody_declared_is_tried_and_known_as_such(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A type that peft knows of and does not export is told of, too."""
+
+    @dataclass
+    class HiddenConfig:
+        rank: int = 8
+
+    mapping: dict[Any, Any] = cells.PEFT_TYPE_TO_CONFIG_MAPPING
+    monkeypatch.setitem(mapping, "HIDDEN_TYPE", HiddenConfig)
+    (hidden,) = [method for method in undeclared_methods() if method.slug == "hidden-type"]
+    found = bench.fingerprint(hidden, "bert")
+    assert (found.declared, found.verdict) == (False, Verdict.FAILS)
+    assert "HiddenConfig" in found.detail
+
+
+def test_a_method_whose_texts_depend_on_each_other_is_known_by_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lily weighs by the mean over a batch, so that no acceleration may change what is in one."""
+    lily = find_method("lily")
+    found = bench.fingerprint(lily, "bert")
+    assert (found.verdict, found.detail) == (Verdict.CONFORMS, "")
+    assert found.checks["padding"] == "texts of a batch depend on each other, as declared"
+    for name in ("padding-free", "first-token", "sorted-evaluation"):
+        assert "the others of its batch" in found.accelerations[name]
+    assert lily.adapter is not None
+    silent = replace(lily, adapter=replace(lily.adapter, mixes_texts=False))
+    monkeypatch.setattr(cells.Bench, "_measured", lambda *_: {"checks": {}})
+    assert bench.fingerprint(silent, "bert").detail.startswith("padding: logits of a text alone")
+
+
+def test_weights_are_not_moved_along_themselves(bench: Bench) -> None:
+    """ModernBERT sees no longer prompt, as it normalises what enters it and adds no positions."""
+    found = bench.fingerprint(find_method("prompt-tuning"), "modernbert")
+    assert (found.verdict, found.detail) == (Verdict.CONFORMS, "")
+
+
+def test_prompts_for_a_head_that_reads_the_filling_are_refused(bench: Bench) -> None:
+    """A Llama's head takes the last of embeddings, which of a shorter text is padding."""
+    found = bench.fingerprint(find_method("p-tuning"), "llama")
+    assert found.verdict is Verdict.REFUSED
+    assert "finds the end of a text by token ids" in found.detail
+
+
+def test_a_count_that_peft_does_not_share_is_found(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = cells.count_parameters
+
+    def forgetful(classifier: Classifier) -> ParameterCounts:
+        return replace(real(classifier), trainable=real(classifier).adapter)
+
+    monkeypatch.setattr(cells, "count_parameters", forgetful)
+    found = bench.fingerprint(find_method("lora"), "bert")
+    assert found.verdict is Verdict.FAILS
+    assert found.detail == "count: 8,192 parameters are trained, and peft counts 8,322"
