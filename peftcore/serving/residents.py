@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import peft
 import torch
+from bitsandbytes.functional import QuantState
 from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
@@ -84,12 +85,12 @@ class _Adapters:
         self._names = [name if one == old else one for one in self._names]
 
     def tensors(self) -> list[torch.Tensor]:
-        return [*_tensors(self._peft), *(t for head in self._heads for t in head.values())]
+        return [*model_tensors(self._peft), *(t for head in self._heads for t in head.values())]
 
     def _load(self, folder: Path, name: str) -> None:
+        # It leaves the model in evaluation mode.
         with as_expected():
             self._peft.load_adapter(str(folder), adapter_name=name)
-        self._peft.eval()
 
     def _activate(self, name: str, head: Tensors) -> None:
         self._peft.set_adapter(name, inference_mode=True)
@@ -124,7 +125,7 @@ class _States:
     def tensors(self) -> list[torch.Tensor]:
         kept = [tensor for state in self._states for tensor in state.values()]
         # A single set is in the model, and need not be kept beside it.
-        return [*_tensors(self._backbone), *(kept if len(self._states) > 1 else [])]
+        return [*model_tensors(self._backbone), *(kept if len(self._states) > 1 else [])]
 
 
 def held_bytes(tensors: Sequence[torch.Tensor]) -> int:
@@ -134,19 +135,32 @@ def held_bytes(tensors: Sequence[torch.Tensor]) -> int:
 
 
 def model_tensors(model: nn.Module) -> list[torch.Tensor]:
-    """Return all tensors of a model, those by which 4-bit weights are scaled included."""
-    return _tensors(model)
+    """Return all tensors of a model: parameters, buffers and whatever else its modules keep.
+
+    Some adapters keep the places of what they train in a dictionary of their own, which neither
+    peft nor torch counts, and 4-bit weights what they are scaled by.
+    """
+    return [
+        tensor
+        for module in model.modules()
+        for kept in vars(module).values()
+        for tensor in _within(kept)
+    ]
 
 
-def _tensors(model: nn.Module) -> list[torch.Tensor]:
-    found = [tensor.data for tensor in (*model.parameters(), *model.buffers())]
-    for parameter in model.parameters():
-        state = getattr(parameter, "quant_state", None)
-        if state is not None:
-            found += [
-                t for t in state.as_dict(packed=False).values() if isinstance(t, torch.Tensor)
-            ]
-    return found
+def _within(kept: object) -> Iterator[torch.Tensor]:
+    """Yield the tensors in what a module keeps, those of other modules left to these."""
+    if isinstance(kept, torch.Tensor):
+        yield kept.data
+        yield from _within(getattr(kept, "quant_state", None))
+    elif isinstance(kept, QuantState):
+        yield from _within(vars(kept))
+    elif isinstance(kept, Mapping):
+        for value in kept.values():
+            yield from _within(value)
+    elif isinstance(kept, list | tuple):
+        for value in kept:
+            yield from _within(value)
 
 
 def _state(folder: Path) -> dict[str, torch.Tensor]:

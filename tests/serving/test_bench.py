@@ -171,6 +171,13 @@ def test_memory_that_tensors_share_counts_once() -> None:
     assert residents.held_bytes([whole, whole[:4], torch.zeros(2)]) == 40
 
 
+def test_what_a_module_keeps_beside_its_parameters_counts() -> None:
+    model = nn.Sequential(nn.Linear(2, 3))
+    model[0].places = {"default": torch.zeros(5, dtype=torch.int64)}
+    model[0].parts = [torch.zeros(2), (torch.zeros(1),)]
+    assert residents.held_bytes(residents.model_tensors(model)) == 4 * 9 + 40 + 12
+
+
 def test_rounds_that_do_not_count_leave_no_time(bench: Bench) -> None:
     bench.round(0, counts=False)
     assert not any(figure.seconds for figure in bench.figures)
