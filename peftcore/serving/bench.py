@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import gc
 import random
-import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -20,25 +19,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from peftcore.data.batches import Feed
 from peftcore.data.examples import Sample
 from peftcore.errors import CheckFailed, UsageError
 from peftcore.methods import Trains
-from peftcore.models.attach import attach, count_parameters
-from peftcore.models.checks import rounding_bound
-from peftcore.models.loading import (
-    classifier_config,
-    load_classifier,
-    own_storage,
-    weights_folder,
-)
+from peftcore.models.attach import count_parameters
+from peftcore.models.loading import classifier_config, weights_folder
 from peftcore.models.merging import merge
-from peftcore.models.saving import load_trained, save_trained
+from peftcore.models.saving import load_trained
+from peftcore.serving.adapters import SavedAdapters
 from peftcore.serving.figures import (
     ATTACHED,
     EXCHANGE,
@@ -52,17 +44,8 @@ from peftcore.serving.figures import (
 )
 from peftcore.serving.residents import Residents, held_bytes, hold, model_tensors
 from peftcore.serving.trials import ServingTrial
-from peftcore.training.accelerating import plain
-from peftcore.training.evaluating import probe
 from peftcore.training.observing import Observer
-from peftcore.training.preparing import run_of, tokenised
 from peftcore.training.trial import pick_device
-
-MOVED = 0.01
-"""How far weights are moved from where they begin, in standard deviations of a normal draw."""
-
-MOST_OF_WHAT_IS_FREE = 0.25
-"""Memory and disk are not filled further by weights that only wait to be swapped to."""
 
 
 @dataclass
@@ -95,69 +78,24 @@ class Bench:
     ) -> None:
         self._trial, self._serving = trial, trial.serving
         self._device = pick_device()
-        self._weights = backbone_folder
-        recipe = trial.recipe
-        # Nothing is dropped out: what is measured is as deployed.
-        self._config = classifier_config(trial.backbone, labels=trial.task.labels, dropout=0.0)
-        train, self._test = tokenised(trial, sample, self._config)
-        observe({"phase": "attach"})
-        run = run_of(trial, train, full_precision=partial(self._backbone, quantised=False))
-        self._classifier = attach(
-            self._backbone(), trial.method, seed=trial.seed, dropout=recipe.dropout, run=run
+        self._adapters = SavedAdapters(
+            trial,
+            sample,
+            folder,
+            backbone_folder=backbone_folder,
+            device=self._device,
+            observe=observe,
         )
-        observe({"phase": "save"})
-        self._refused = self._no_room(folder)
-        self._save_adapters(folder)
+        self._classifier = self._adapters.classifier
         self.checks: list[dict[str, str]] = []
         self.figures: list[Figure] = []
         self._timed: list[_Timed] = []
         observe({"phase": "hold"})
         self._prepare()
 
-    def _backbone(self, *, quantised: bool = True) -> PreTrainedModel:
-        model = load_classifier(
-            self._weights,
-            self._config,
-            seed=self._trial.seed,
-            quantisation=self._trial.method.quantisation if quantised else None,
-            precision=self._trial.recipe.precision,
-            device=self._device,
-        )
-        # Whether weights are parts of a mapped file must make no difference between models.
-        own_storage(model)
-        return model
-
-    def _save_adapters(self, folder: Path) -> None:
-        """Save as many adapters as are ever resident, and keep the logits of each.
-
-        Weights are moved from where they begin: there, many an adapter changes nothing.
-        """
-        start = {n: p.detach().clone() for n, p in self._classifier.trained_parameters().items()}
-        self._folders: list[Path] = []
-        self._expected: list[torch.Tensor] = []
-        # One that is loaded in another's place makes two.
-        tried = (count for count in self._serving.residents if count not in self._refused)
-        for number in range(max(2, *tried)):
-            torch.manual_seed(self._trial.seed + number)
-            with torch.no_grad():
-                for name, parameter in self._classifier.trained_parameters().items():
-                    noise = MOVED * torch.randn(parameter.shape).to(parameter)
-                    parameter.copy_(start[name] + noise)
-            self._folders.append(folder / str(number))
-            self.file_bytes = save_trained(self._classifier, self._folders[-1])
-            self._expected.append(self._probe(self._classifier.model))
-
-    def _probe(self, model: nn.Module, *, inputs: bool = True) -> torch.Tensor:
-        way = self._way(model, inputs=inputs)
-        return probe(model, way.feed(self._test), way.logits)
-
-    def _way(self, model: nn.Module, *, inputs: bool = True) -> Any:
-        taken = self._trial.method.inputs if inputs else ()
-        return plain(model.eval(), self._device, self._trial.recipe.precision, inputs=taken)
-
     def _prepare(self) -> None:
         """Make the models, see that each gives the logits that it should, and say what it holds."""
-        bare = self._backbone(quantised=False)
+        bare = self._adapters.backbone(quantised=False)
         self._add_predictions(PLAIN, 0, bare, inputs=False)
         self.figures.append(Figure(HOLD, served=PLAIN, bytes=held_bytes(model_tensors(bare))))
         self._add_load()
@@ -170,34 +108,34 @@ class Bench:
         figure = Figure(LOAD)
         own = self._trial.method.trains is not Trains.ADAPTER
         with self._told([figure]):
-            bare = self._backbone()
+            bare = self._adapters.backbone()
 
             def load(number: int) -> tuple[list[float], nn.Module]:
                 # An adapter is attached to a backbone that has none; weights replace weights.
                 onto = bare if own else copy.deepcopy(bare)
-                folder = self._folders[number % len(self._folders)]
+                folder = self._adapters.folders[number % len(self._adapters.folders)]
                 begin = self._now()
                 loaded = load_trained(self._classifier, onto, folder)
                 return [self._now() - begin], loaded
 
             for number in (0, 1):
-                self._require(number, load(number)[1], "loaded")
+                self._adapters.require(number, load(number)[1], "loaded")
             self.checks.append({"name": "load", "detail": "logits as before it was saved"})
             self._timed.append(_Timed(figure, lambda number: load(number)[0]))
 
     def _add_exchange(self) -> None:
         figure = Figure(EXCHANGE, residents=1)
         with self._told([figure]):
-            held = hold(self._classifier, self._backbone(), self._folders[:1])
+            held = hold(self._classifier, self._adapters.backbone(), self._adapters.folders[:1])
 
             def exchange(number: int) -> list[float]:
                 begin = self._now()
-                held.exchange(self._folders[number % len(self._folders)])
+                held.exchange(self._adapters.folders[number % len(self._adapters.folders)])
                 return [self._now() - begin]
 
             for number in (1, 0, 1):
                 exchange(number)
-                self._require(number, held.model, "loaded in another's place")
+                self._adapters.require(number, held.model, "loaded in another's place")
             self.checks.append({"name": "exchange", "detail": "logits as before it was saved"})
             self._timed.append(_Timed(figure, exchange))
 
@@ -208,15 +146,15 @@ class Bench:
         figures = [holding, *(Figure(PREDICT, ATTACHED, count, size) for size in sizes)]
         swapping = [Figure(SWAP, residents=count)] if count > 1 else []
         with self._told([*figures, *swapping]):
-            if count in self._refused:
+            if count in self._adapters.refused:
                 held_now = held_bytes(model_tensors(self._classifier.model))
-                holding.bytes = held_now + count * self._set_bytes()
+                holding.bytes = held_now + count * self._adapters.set_bytes()
                 holding.status = "estimated"
-                raise UsageError(self._refused[count])
-            held = hold(self._classifier, self._backbone(), self._folders[:count])
-            for number in dict.fromkeys((*range(min(count, 4)), count - 1, 0)):
+                raise UsageError(self._adapters.refused[count])
+            held = hold(self._classifier, self._adapters.backbone(), self._adapters.folders[:count])
+            for number in (*range(count), 0):
                 held.swap(number)
-                self._require(number, held.model, f"one of {count} resident")
+                self._adapters.require(number, held.model, f"one of {count} resident")
             holding.bytes = held_bytes(held.tensors())
             detail = f"each of {count} resident gives its own logits"
             self.checks.append({"name": "residents", "detail": detail})
@@ -229,31 +167,6 @@ class Bench:
         held.swap(number % count)
         return [self._now() - begin]
 
-    def _no_room(self, folder: Path) -> dict[int, str]:
-        """Return which numbers of residents are not tried, and why: copies would fill the machine.
-
-        Adapters are small; sets of a model's own weights may not be. Each is saved once, and held.
-        """
-        if self._trial.method.trains is Trains.ADAPTER:
-            return {}
-        free = psutil.virtual_memory().available
-        if self._device.type == "cuda":
-            free = torch.cuda.mem_get_info(self._device)[0]
-        places = {"memory": free, "disk for scratch files": shutil.disk_usage(folder).free}
-        found: dict[int, str] = {}
-        for count in self._serving.residents[1:]:
-            for place, room in places.items():
-                if count * self._set_bytes() > MOST_OF_WHAT_IS_FREE * room:
-                    found[count] = (
-                        f"{count} sets of these weights take {count * self._set_bytes() / 1e9:.2f} "
-                        f"GB, more than {MOST_OF_WHAT_IS_FREE:.0%} of the {place} that is free"
-                    )
-        return found
-
-    def _set_bytes(self) -> int:
-        trained = self._classifier.trained_parameters().values()
-        return sum(p.numel() * p.element_size() for p in trained)
-
     def _add_merged(self) -> None:
         sizes = (1, self._serving.batch_size)
         holding = Figure(HOLD, served=MERGED)
@@ -264,17 +177,17 @@ class Bench:
                 raise UsageError(
                     f"{method.name} has nothing to merge: what it trains are the model's weights"
                 )
-            loaded = load_trained(self._classifier, self._backbone(), self._folders[0])
+            first = self._adapters.folders[0]
+            loaded = load_trained(self._classifier, self._adapters.backbone(), first)
             with torch.no_grad():
                 merged = merge(replace(self._classifier, model=loaded))
-            logits = self._probe(merged, inputs=False)
-            apart = self._apart(0, logits)
-            if method.quantisation is None and not apart <= self._bound(0):
+            apart = self._adapters.apart(0, merged, inputs=False)
+            if method.quantisation is None and not apart <= self._adapters.bound(0):
                 raise CheckFailed(f"merged, its logits differ by up to {apart:.3g}")
-            detail = f"logits within {apart:.2g}"
+            self.checks.append({"name": "merge", "detail": f"logits within {apart:.2g}"})
             if method.quantisation is not None:
-                detail += ", the sum rounded to 4 bits"
-            self.checks.append({"name": "merge", "detail": detail})
+                for figure in figures:
+                    figure.detail = f"the sum is rounded to 4 bits: logits within {apart:.2g}"
             holding.bytes = held_bytes(model_tensors(merged))
             self._time_predictions(figures[1:], merged, inputs=False)
 
@@ -286,8 +199,8 @@ class Bench:
     def _time_predictions(
         self, figures: Sequence[Figure], model: nn.Module, *, inputs: bool
     ) -> None:
-        way = self._way(model, inputs=inputs)
-        feed = way.feed(self._test)
+        way = self._adapters.way(model, inputs=inputs)
+        feed = way.feed(self._adapters.test)
         for figure in figures:
             assert figure.examples is not None
             times = self._serving.singles if figure.examples == 1 else 1
@@ -337,7 +250,7 @@ class Bench:
             "trainable_parameters": counts.trainable,
             "head_parameters": counts.head,
             "adapter_parameters": counts.adapter,
-            "adapter_file_bytes": self.file_bytes,
+            "adapter_file_bytes": self._adapters.file_bytes,
             "checks": self.checks,
             "serving": {
                 "device": self._device.type,
@@ -350,25 +263,6 @@ class Bench:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return time.perf_counter()
-
-    def _bound(self, number: int) -> float:
-        return rounding_bound(self._expected[number], self._trial.recipe.precision)
-
-    def _apart(self, number: int, logits: torch.Tensor) -> float:
-        return float((self._expected[number] - logits).abs().max())
-
-    def _require(self, number: int, model: nn.Module, how: str) -> None:
-        """Check that a model gives the logits of the adapter of this number.
-
-        Raises:
-            CheckFailed: it gives others.
-        """
-        apart = self._apart(number, self._probe(model))
-        if not apart <= self._bound(number):
-            raise CheckFailed(
-                f"{how}, adapter {number + 1} has logits that differ from its own by up to "
-                f"{apart:.3g}"
-            )
 
     @contextmanager
     def _told(self, figures: Sequence[Figure]) -> Iterator[None]:

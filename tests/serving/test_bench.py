@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
+from peftcore.serving import adapters as saved
 from peftcore.serving import bench as benching
 from peftcore.serving import residents
 from peftcore.serving.bench import Bench, prepared
@@ -60,6 +62,7 @@ def test_everything_that_can_be_is_measured_in_each_round(
         assert held["merged", 0] == held["plain", 0] < held["attached", 1]
     if method == "qlora":
         assert held["attached", 1] < held["plain", 0]
+        assert "rounded to 4 bits: logits within" in figures["predict", "merged", 0, 1]["detail"]
     names = {check["name"] for check in measurement["checks"]}
     assert {"load", "exchange", "residents"} <= names
     assert measurement["adapter_file_bytes"] > 0
@@ -82,7 +85,7 @@ def test_what_would_fill_the_memory_is_estimated(
     make_serving: MakeServing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = SimpleNamespace(available=1_000)
-    monkeypatch.setattr(benching.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(saved.psutil, "virtual_memory", lambda: memory)
     figures = figures_of(served(make_serving("full"), tmp_path))
     held = figures["hold", "attached", 3, None]
     assert held["status"] == "estimated"
@@ -108,6 +111,25 @@ def test_a_swap_that_changes_nothing_has_no_time(
             assert figure["seconds"] == []
             assert "has logits that differ from its own by up to" in figure["detail"]
     assert statuses(figures)["load", None, 0, None] == "measured"
+
+
+@pytest.mark.parametrize("method", ["lora", "adalora"])
+def test_a_swap_of_the_head_alone_has_no_time(
+    make_serving: MakeServing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """AdaLoRA begins with three factors near zero, whose product shows late."""
+
+    def swap(held: Any, number: int) -> None:
+        held._peft.set_adapter(held._names[number])
+        for module in held._peft.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.set_adapter(held._names[0])
+
+    monkeypatch.setattr(residents._Adapters, "swap", swap)
+    figures = figures_of(served(make_serving(method), tmp_path))
+    figure = figures["swap", None, 3, None]
+    assert figure["status"] == "unavailable"
+    assert "one of 3 resident, adapter 2 has logits that differ from its own" in figure["detail"]
 
 
 def test_a_merge_that_gives_another_model_has_no_time(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from peftcore.methods import Trains
 from peftcore.report.summary import MethodSummary, by_method
 from peftcore.results.records import Record
 
@@ -57,6 +58,11 @@ class Served:
 
     method: MethodSummary
     record: Record
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether an adapter was served, and not weights that stand in the place of the model's."""
+        return bool(self.record.trial["hyperparameters"]["trains"] == Trains.ADAPTER)
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -112,15 +112,15 @@ def _measured(served: Sequence[Served], plots: Sequence[Plot]) -> list[str]:
     first = served[0]
     settings, serving = first.settings, first.serving
     size = batch_size(first)
-    missing = tables.gaps(served)
+    missing, remarks = tables.gaps(served), tables.remarks(served)
     blocks = [
         "Nothing was trained for this: adapters were attached as for training, moved from where "
-        "they begin by a small random step, and saved. Each method was measured in a process of "
-        f"its own on {_device(serving)}, in {settings['rounds']} rounds after "
+        "they begin until their logits showed it, and saved. Each method was measured in a process "
+        f"of its own on {_device(serving)}, in {settings['rounds']} rounds after "
         f"{settings['warm_up_rounds']} that don't count; a round measures everything once, in an "
         "order drawn anew, so that what else the machine does falls on all alike. Numbers are "
         "medians with the 5th and 95th percentile in brackets. What is timed gave, just before, "
-        "the logits of the adapter that it serves.",
+        "the logits of the adapter that it serves, up to rounding, unless it is told below.",
         " ".join(tables.sentences(served)),
         *(image(plot) for plot in plots),
         "## Keep, load and swap",
@@ -136,17 +136,22 @@ def _measured(served: Sequence[Served], plots: Sequence[Plot]) -> list[str]:
         "the same each time. The plain model is the backbone with its head, in full precision.",
         "## Latency: one example",
         tables.latency_table(served, lambda _: 1),
-        f"From token ids to logits, {settings['singles']} examples in each round, the same for "
-        "all: percentiles are over texts of different lengths too. Ratios are to the plain model "
-        "on the very same example, in the same round.",
+        f"From padded token ids to logits, both where the model is, {settings['singles']} examples "
+        "in each round, the same for all: percentiles are over texts of different lengths too. "
+        "Ratios are to the plain model on the very same example, in the same round.",
         f"## Latency: a batch of {size}",
         tables.latency_table(served, batch_size),
         f"One batch of {size} in each round, padded to its longest text.",
         "## Throughput",
         tables.throughput_table(served),
         f"Examples a second in batches of {size}, one after the other, by their median time.",
-        "## What was not measured",
     ]
+    if remarks:
+        blocks += [
+            "## What must be known of what was measured",
+            table(["Method", "What", "To be known"], remarks, text_columns=3),
+        ]
+    blocks.append("## What was not measured")
     if not missing:
         return [*blocks, "Every figure is measured, none estimated."]
     return [

@@ -120,11 +120,21 @@ def gaps(served: Sequence[Served]) -> list[list[str]]:
 
     What is not there for one and the same reason stands in one row.
     """
+    return _explained(served, lambda figure: figure["status"] != MEASURED)
+
+
+def remarks(served: Sequence[Served]) -> list[list[str]]:
+    """Return what must be known of what was measured: method, what and that; in rows as above."""
+    found = _explained(served, lambda figure: figure["status"] == MEASURED and figure["detail"])
+    return [[name, what, why] for name, what, _, why in found]
+
+
+def _explained(
+    served: Sequence[Served], wanted: Callable[[Mapping[str, Any]], object]
+) -> list[list[str]]:
     found: dict[tuple[str, str, str], list[str]] = {}
     for one in served:
-        for figure in one.figures:
-            if figure["status"] == MEASURED:
-                continue
+        for figure in filter(wanted, one.figures):
             key = (escape(one.method.name), figure["status"], escape(figure["detail"] or ""))
             found.setdefault(key, []).append(_called(figure))
     return [
@@ -149,7 +159,7 @@ def sentences(served: Sequence[Served]) -> list[str]:
         ratios = {
             escape(one.method.name): spread.median
             for one in served
-            if (spread := Spread.of(one.ratios(way, held, 1))) is not None
+            if one.is_adapter and (spread := Spread.of(one.ratios(way, held, 1))) is not None
         }
         found += _range(f"One example takes, {words},", ratios, " times the plain model's time")
     several = _several(served)
