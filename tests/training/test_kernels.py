@@ -384,6 +384,22 @@ def test_without_a_compiler_there_are_none_and_it_says_why(
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_compiled_and_cannot_be_loaded_says_why(
+    nothing_compiled: Callable[[], ctypes.CDLL], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "broken-compiler"
+    compiler.write_text(
+        "#!/bin/sh\n"
+        'for last; do case "$before" in -o) out=$last;; esac; before=$last; done\n'
+        'case "$1" in --version|-dump*) exec c++ "$@";; esac\n'
+        'echo broken > "$out"\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    with pytest.raises(NoKernels, match=r"can't be compiled here: .*(invalid ELF|too short)"):
+        nothing_compiled()
+
+
 def test_a_process_tries_once(
     nothing_compiled: Callable[[], ctypes.CDLL], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,8 +64,9 @@ def _json(value: object) -> str:
 
 def costs(summary: Summary) -> list[Metric]:
     """Return what accuracy is drawn against: what some candidate was measured to cost."""
+    # CO2 is left out: it follows from the energies, by one factor.
     metrics = (summary.memory, TRAIN_TIME, TRAINABLE_PARAMETERS, FILE_SIZE, *ENERGY)
-    known = [
+    return [
         metric
         for metric in metrics
         if any(
@@ -73,8 +74,6 @@ def costs(summary: Summary) -> list[Metric]:
             for method in summary.candidates
         )
     ]
-    # CO2 follows from the energies, by one factor.
-    return [metric for metric in known if metric.key != "train_co2"]
 
 
 def gather_page(summary: Summary, flips: Sequence[MethodFlips]) -> dict[str, Any]:

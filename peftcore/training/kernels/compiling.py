@@ -117,6 +117,8 @@ def _reason(output: str) -> str:
     """Return the line of a failed compilation that says the most."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     telling = [line for line in lines if "error:" in line or "not found" in line]
+    # What could be compiled but not loaded is told by the first of two exceptions.
+    telling += [line for line in lines if "Error: " in line]
     return next(iter(telling), lines[-1] if lines else "the compiler said nothing")
 
 
