@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -382,6 +383,14 @@ def test_without_a_compiler_there_are_none_and_it_says_why(
     with pytest.raises(NoKernels, match=r"can't be compiled here: .*no-compiler"):
         nothing_compiled()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc here")
+def test_a_compiler_of_c_does(
+    nothing_compiled: Callable[[], ctypes.CDLL], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "gcc")
+    nothing_compiled()
 
 
 def test_what_is_compiled_and_cannot_be_loaded_says_why(

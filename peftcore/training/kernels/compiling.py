@@ -23,6 +23,9 @@ SOURCE = Path(__file__).with_name("kernels.cpp")
 # The compiler of macOS comes without OpenMP: there the kernels run on one thread.
 _THREADS = () if sys.platform == "darwin" else ("-fopenmp",)
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", *_THREADS)
+# A compiler of C, such as CXX=gcc, links no library of C++ by itself. peft sets just that where it
+# can't compile a kernel of BOFT's, and leaves it so.
+_LINKED = () if sys.platform == "darwin" else (*_THREADS, "-lstdc++")
 _PATIENCE = 300.0
 """Seconds that compiling may take."""
 
@@ -129,7 +132,7 @@ def _compile(name: str, folder: str) -> None:
         name=name,
         sources=[str(SOURCE)],
         extra_cflags=list(FLAGS),
-        extra_ldflags=list(_THREADS),
+        extra_ldflags=list(_LINKED),
         build_directory=folder,
         is_python_module=False,
     )
