@@ -218,10 +218,9 @@ class _Moved:
         Raises:
             CheckFailed: it is otherwise than the method declares.
         """
-        adapter = self._classifier.method.adapter
         alone = torch.cat([self._logits(only=n) for n in range(len(self.logits))])
         apart = float((alone - self.logits).abs().max())
-        equal, declared = apart <= self._bound(), adapter is not None and adapter.mixes_texts
+        equal, declared = apart <= self._bound(), self._classifier.mixes_texts()
         if equal is declared:
             words = "within" if equal else "apart by"
             raise CheckFailed(

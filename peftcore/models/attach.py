@@ -100,6 +100,11 @@ class Classifier:
             config.is_prompt_learning for config in self.model.peft_config.values()
         )
 
+    def mixes_texts(self) -> bool:
+        """Return whether what the method does to a text depends on the others of its batch."""
+        adapter = self.method.adapter
+        return adapter is not None and adapter.mixes_texts
+
     def allocate(self) -> Callable[[int], None] | None:
         """Return what gives out ranks after each update, told its number from 0, if anything."""
         if not isinstance(self.model, peft.PeftModel):

@@ -12,13 +12,19 @@ from peftcore.report.figures import write_drawn
 from peftcore.report.markdown import escape, listed, table
 from peftcore.report.metrics import MISSING
 from peftcore.report.render import FIGURES_NAME, RECORDS_NAME, REPORT_NAME, image
-from peftcore.report.searches import Searched, draw_compute, draw_rates, gather, searches_table
+from peftcore.report.searches import (
+    Searched,
+    accuracy_percent,
+    draw_compute,
+    draw_rates,
+    gather,
+    searches_table,
+)
 from peftcore.report.setup import setup_table
 from peftcore.report.summary import MethodSummary, Summary, reason, summarise
 from peftcore.results.records import Record, write_records
 from peftcore.results.selecting import of_a_search
 from peftcore.scenarios import find_scenario
-from peftcore.trials import Outcome
 
 SEARCH_NAME = "search"
 """The folder, in that of a report, of the report on the searches that its rates come from."""
@@ -143,11 +149,9 @@ def _rate(record: Record) -> float:
 
 
 def _accuracy(record: Record) -> float:
-    """Return the accuracy; that of a trial that did not end well is below all others."""
-    measured = record.measurement
-    if record.outcome is not Outcome.OK or measured is None or measured.accuracy is None:
-        return -1.0
-    return measured.accuracy
+    """Return the accuracy in percent; of a trial that did not end well one below all others."""
+    found = accuracy_percent(record)
+    return -1.0 if found is None else found
 
 
 def _sampling_error_points(records: Sequence[Record]) -> float:
@@ -178,9 +182,10 @@ def _accuracies(records: Sequence[Record], methods: Sequence[MethodSummary]) -> 
 
 
 def _cell(record: Record, *, bold: bool) -> str:
-    accuracy = _accuracy(record)
-    text = escape(reason(record)) if accuracy < 0 else f"{100 * accuracy:.1f}"
-    return f"**{text}**" if bold and accuracy >= 0 else text
+    accuracy = accuracy_percent(record)
+    if accuracy is None:
+        return escape(reason(record))
+    return f"**{accuracy:.1f}**" if bold else f"{accuracy:.1f}"
 
 
 def _declared_rate(method: MethodSummary) -> float | None:

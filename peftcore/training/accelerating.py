@@ -286,7 +286,7 @@ def _obstacles(
         why = "for the encoders of BERT and RoBERTa only"
     if why is not None:
         found |= {PADDING_FREE: why, FIRST_TOKEN: why}
-    if _mixes_texts(classifier):
+    if classifier.mixes_texts():
         found[SORTED_EVALUATION] = _MIXES
     if precision is Precision.FP32:
         found[FROZEN_WEIGHTS] = "products in 32 bits need no conversion"
@@ -328,16 +328,11 @@ def _row_by_row(classifier: Classifier) -> str | None:
     """Return why a method needs a row of its own for each text, ``None`` where it doesn't."""
     if classifier.adds_tokens():
         return "the method adds tokens of its own to each text"
-    if _mixes_texts(classifier):
+    if classifier.mixes_texts():
         return _MIXES
     if classifier.method.inputs:
         return f"the method takes {', '.join(classifier.method.inputs)} beside each text"
     return None
-
-
-def _mixes_texts(classifier: Classifier) -> bool:
-    adapter = classifier.method.adapter
-    return adapter is not None and adapter.mixes_texts
 
 
 def _token_embedding(model: nn.Module) -> nn.Embedding:
