@@ -71,6 +71,18 @@ class Precision(StrEnum):
     FP16 = "fp16"
 
 
+class Evaluation(StrEnum):
+    """When a trial is evaluated.
+
+    ``EACH_EPOCH`` gives a learning curve; ``END`` is faster where only the last result is read. The
+    weights are the same either way, but for Trainer's under dropout: the iterators of its data
+    loaders draw from the generator that dropout draws from.
+    """
+
+    EACH_EPOCH = "each-epoch"
+    END = "end"
+
+
 def _require(condition: bool, name: str, value: object, expected: str) -> None:
     if not condition:
         raise UsageError(f"{name}={value} is not usable: expected {expected}")
@@ -157,6 +169,7 @@ class Recipe:
         dropout: ``None`` keeps the backbone's and each method's own; a number replaces them all.
         eval_batch_size: examples a batch in evaluation; changes no result but its speed.
         accelerations: names of those that the engine ``peftcore`` uses where they apply.
+        evaluation: after each epoch, or at the end alone.
     """
 
     epochs: int = 3
@@ -168,6 +181,7 @@ class Recipe:
     dropout: float | None = None
     eval_batch_size: int = 32
     accelerations: tuple[str, ...] = ALL
+    evaluation: Evaluation = Evaluation.EACH_EPOCH
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "eval_batch_size"):
@@ -178,6 +192,38 @@ class Recipe:
         _require(0 <= self.weight_decay < 1, "weight_decay", self.weight_decay, "0 to 1")
         if self.dropout is not None:
             _require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and less than 1")
+
+    def evaluated_epochs(self) -> range:
+        """Return the epochs, counted from 1, after which there is an evaluation."""
+        first = 1 if self.evaluation is Evaluation.EACH_EPOCH else self.epochs
+        return range(first, self.epochs + 1)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the recipe as plain JSON values, without an evaluation that is the usual one.
+
+        So ids stay what they were before there was another.
+        """
+        described = {
+            **dataclasses.asdict(self),
+            "precision": str(self.precision),
+            "accelerations": list(self.accelerations),
+            "evaluation": str(self.evaluation),
+        }
+        if self.evaluation is Evaluation.EACH_EPOCH:
+            del described["evaluation"]
+        return described
+
+    @classmethod
+    def described(cls, described: Mapping[str, Any]) -> Recipe:
+        """Return the recipe that :meth:`describe` described."""
+        return cls(
+            **{
+                **described,
+                "precision": Precision(described["precision"]),
+                "accelerations": tuple(described["accelerations"]),
+                "evaluation": Evaluation(described.get("evaluation", Evaluation.EACH_EPOCH)),
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +277,7 @@ class Scenario:
     def describe(self) -> dict[str, Any]:
         """Return the declaration as plain JSON values."""
         described = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        described |= {"task": self.task.describe(), "recipe": dataclasses.asdict(self.recipe)}
+        described |= {"task": self.task.describe(), "recipe": self.recipe.describe()}
         described |= {name: dict(described[name]) for name in ("rates", "expected")}
         described["known"] = {slug: list(seeds) for slug, seeds in self.known.items()}
         return described

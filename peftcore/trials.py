@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from peftcore.methods import Method
-from peftcore.scenarios import Precision, Protocol, Recipe, Task
+from peftcore.scenarios import Protocol, Recipe, Task
 
 
 class Engine(StrEnum):
@@ -108,7 +108,7 @@ class Trial:
 
     def setting(self) -> dict[str, Any]:
         """Return all that methods and seeds of one comparison share, as plain JSON values."""
-        recipe = dataclasses.asdict(self.recipe)
+        recipe = self.recipe.describe()
         del recipe["learning_rate"]
         return {
             "scenario": self.scenario,
@@ -158,7 +158,7 @@ class Trial:
             "data": _public(self.data),
             "weights": str(self.weights),
             "task": self.task.describe(),
-            "recipe": _as_json(self.recipe),
+            "recipe": self.recipe.describe(),
             "engine": str(self.engine),
             "overrides": list(self.overrides),
             "part": None if self.part is None else str(self.part),
@@ -177,11 +177,6 @@ class Trial:
     @classmethod
     def from_job(cls, job: Mapping[str, Any]) -> Trial:
         """Return the trial that :meth:`to_job` described."""
-        recipe = {
-            **job["recipe"],
-            "precision": Precision(job["recipe"]["precision"]),
-            "accelerations": tuple(job["recipe"]["accelerations"]),
-        }
         return cls(
             method=Method.declared(job["method"]),
             scenario=job["scenario"],
@@ -190,16 +185,12 @@ class Trial:
             data=Source(**job["data"]),
             weights=Weights(job["weights"]),
             task=Task.described(job["task"]),
-            recipe=Recipe(**recipe),
+            recipe=Recipe.described(job["recipe"]),
             engine=Engine(job["engine"]),
             overrides=tuple(job["overrides"]),
             part=None if job["part"] is None else Part(job["part"]),
             protocol=Protocol(job.get("protocol", Protocol.DECLARED)),
         )
-
-
-def _as_json(recipe: Recipe) -> dict[str, Any]:
-    return {**dataclasses.asdict(recipe), "accelerations": list(recipe.accelerations)}
 
 
 def _public(source: Source) -> dict[str, Any]:

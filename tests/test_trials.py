@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from peftcore.methods import Adapter, Quantisation, find_method
-from peftcore.scenarios import Precision, Recipe, Split, Task
+from peftcore.scenarios import Evaluation, Precision, Recipe, Split, Task
 from peftcore.trials import Engine, Part, Source, Trial, Weights, fingerprint
 
 BASE = Trial(
@@ -58,6 +58,7 @@ OTHER_RECIPE: dict[str, Any] = {
     "dropout": 0.0,
     "eval_batch_size": 33,
     "accelerations": ("fused-update",),
+    "evaluation": Evaluation.END,
 }
 OTHERS: dict[str, Trial] = {
     "method": replace(BASE, method=find_method("ia3")),

@@ -99,7 +99,8 @@ _DEVICES = ("processor_joules", "gpu_joules")
 
 def _loss(measured: Mapping[str, Any]) -> float | None:
     """Return the mean loss of the last epoch, all of which have the same number of steps."""
-    losses, epochs = measured.get("losses") or [], len(measured.get("epoch_accuracies") or [])
+    losses, evaluated = measured.get("losses") or [], measured.get("epoch_accuracies") or []
+    epochs = round(evaluated[-1][0]) if evaluated else 0
     if not epochs or len(losses) < epochs:
         return None
     return float(np.mean([loss for _, loss in losses][-(len(losses) // epochs) :]))

@@ -27,7 +27,7 @@ from peftcore.errors import PeftcoreError, UsageError
 from peftcore.measuring.weights import SAVED
 from peftcore.results.collecting import Display
 from peftcore.results.records import Record
-from peftcore.scenarios import Recipe, Task, override
+from peftcore.scenarios import Evaluation, Recipe, Task, override
 from peftcore.trials import Outcome, Trial
 
 _FROM_DATA = {"train_examples", "test_examples", "split", "learning_rate", "accelerations"}
@@ -36,6 +36,9 @@ _FROM_DATA = {"train_examples", "test_examples", "split", "learning_rate", "acce
 _BAG_OF_WORDS = "bow"
 
 LAST_STEPS = 20
+
+LAST_COUNTS = Recipe(evaluation=Evaluation.END)
+"""Arms are raced by what they come to in the end; a curve would cost up to half of a short race."""
 
 Tell = Callable[[str], None]
 
@@ -97,7 +100,7 @@ def _choose(request: Request, display: Display, tell: Tell) -> Choice:
     began = time.monotonic()
     methods = request.methods or parse_raced(DEFAULT_METHODS, where="--methods")
     request = replace(request, methods=methods)
-    task, recipe, named = override(Task(), Recipe(), request.settings)
+    task, recipe, named = override(Task(), LAST_COUNTS, request.settings)
     for name in sorted(named & _FROM_DATA):
         raise UsageError(f"--set {name}=… is for peftcore run: here it is found by the race itself")
     require_usable(request.out)

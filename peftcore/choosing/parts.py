@@ -27,7 +27,7 @@ from peftcore.writing import write_whole
 VALIDATION_SHARE = 0.2
 TEST_SHARE = 0.2
 MOST_VALIDATION = 1000
-"""Every trial answers all of them after each epoch: more would cost time and tell little more."""
+"""Every trial answers all of them: more would cost time and tell little more."""
 MOST_TEST = 2000
 
 FEWEST_EXAMPLES = 60

@@ -16,7 +16,7 @@ from peftcore.choosing.arms import Arm, Run
 from peftcore.choosing.asking import Request
 from peftcore.choosing.parts import Parts
 from peftcore.measuring.weights import BEGUN, SAVED, TRAINED, KeptWeights
-from peftcore.methods import Method, Trains, find_method
+from peftcore.methods import Method, find_method
 from peftcore.results.collecting import Collector, Display
 from peftcore.results.records import Measurement, Record
 from peftcore.results.store import Store
@@ -366,7 +366,8 @@ def _as_run(arm: Arm, trial: Trial, record: Record, wall_seconds: float | None) 
     # Compiling kernels happens once a machine, in whichever trial comes first.
     compiling = measured.phases.get("compile")
     once = 0.0 if compiling is None else compiling.seconds or 0.0
-    epochs = 1 if arm.method.trains is Trains.BAG_OF_WORDS else trial.recipe.epochs
+    # A bag of words is evaluated once and has no epochs.
+    evaluations = max(len(measured.epoch_accuracies), 1)
     return Run(
         arm=arm,
         examples=trial.task.train_examples,
@@ -375,7 +376,7 @@ def _as_run(arm: Arm, trial: Trial, record: Record, wall_seconds: float | None) 
         wall_seconds=wall_seconds,
         once_seconds=once,
         train_seconds=measured.train_seconds or 0.0,
-        eval_seconds=(measured.eval_seconds or 0.0) * epochs,
+        eval_seconds=(measured.eval_seconds or 0.0) * evaluations,
         peak_bytes=peak_of(measured),
         trained_parameters=measured.trainable_parameters,
     )

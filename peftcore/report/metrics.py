@@ -176,7 +176,7 @@ def _energy_of_predictions(name: str) -> Callable[[Record], float | None]:
         measurement, joules = _measurement(record), _joules(record, "evaluate", name)
         if measurement is None or joules is None or not measurement.evaluated_examples:
             return None
-        # A bag of words is evaluated once, everything else after each epoch.
+        # A bag of words is evaluated once, everything else as often as its recipe says.
         evaluations = max(len(measurement.epoch_accuracies), 1)
         return 1e3 * joules / (evaluations * measurement.evaluated_examples)
 

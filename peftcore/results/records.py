@@ -73,7 +73,7 @@ class Measurement:
         train_seconds: wall time of training, evaluation left out.
         train_cpu_seconds: processor time of the same phase.
         step_seconds: median wall time of a step, the first steps left out.
-        eval_seconds: wall time of one evaluation, the mean of those after each epoch.
+        eval_seconds: wall time of one evaluation, the mean of all there were.
         seconds_to_trained: wall time from the start of the trial's process to the end of training,
             evaluations left out.
         peak_bytes: peak memory of the train phase (see :class:`PhaseCost`).
@@ -88,7 +88,7 @@ class Measurement:
         adapter_file_bytes: size on disk of what must be kept besides the backbone.
         losses: ``[step, loss]`` pairs, steps counted from 1.
         train_loss: their mean over the last epoch, in nats.
-        epoch_accuracies: ``[epoch, accuracy]`` pairs on the evaluated examples.
+        epoch_accuracies: ``[epoch, accuracy]`` pairs, one for each evaluation.
         evaluated_examples: how many examples accuracy is a share of.
         drawn_from: how many examples those were drawn from, which tells their rows
             (:func:`peftcore.data.examples.evaluated_rows`).
@@ -158,7 +158,8 @@ class Measurement:
     serving: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        epochs = len(self.epoch_accuracies)
+        # The last evaluation is after the last epoch.
+        epochs = round(self.epoch_accuracies[-1][0]) if self.epoch_accuracies else 0
         if self.train_loss is None and 0 < epochs <= len(self.losses):
             last = self.losses[-(len(self.losses) // epochs) :]
             object.__setattr__(self, "train_loss", fmean(loss for _, loss in last))

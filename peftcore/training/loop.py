@@ -33,7 +33,7 @@ def train(
     observe: Observer,
     keeper: Keeper,
 ) -> TrainingLog:
-    """Train the classifier in place, evaluating after each epoch, and return what happened.
+    """Train the classifier in place, evaluating as the recipe says, and return what happened.
 
     Args:
         classifier: those of its parameters that require gradients are trained.
@@ -63,10 +63,13 @@ def train(
         watch=watch,
         log=log,
         steps_per_epoch=steps_per_epoch,
+        evaluated_epochs=recipe.evaluated_epochs(),
         predictions=len(evaluator.feed),
     )
     keeper.resume(state)
-    for epoch in range(len(log.epoch_accuracies), recipe.epochs):
+    # A checkpoint at an epoch's end comes before its evaluation, which is then still to be done.
+    begun = max(0, len(watch.losses) - 1) // steps_per_epoch
+    for epoch in range(begun, recipe.epochs):
         trained = (len(watch.losses) - epoch * steps_per_epoch) * recipe.batch_size
         order = training_order(len(examples), seed=seed, epoch=epoch)[trained:]
         with phases.measure("train"):
@@ -83,6 +86,8 @@ def train(
             log.step_seconds += ticks.seconds()
             if keeper.is_due(state, epoch_ends=True):
                 keeper.save(state)
+        if epoch + 1 not in recipe.evaluated_epochs():
+            continue
         with phases.measure("evaluate"):
             observe({"phase": "evaluate", "epoch": epoch + 1})
             log.predictions = evaluator.predict(classifier.model, classifier.logits)

@@ -31,7 +31,7 @@ class TrainingLog:
     Attributes:
         losses: mean loss of each step's batch, before its update.
         step_seconds: wall time of each step.
-        epoch_accuracies: accuracy after each epoch.
+        epoch_accuracies: accuracy after each epoch that was evaluated.
         predictions: predicted labels after the last epoch, in the order of the examples.
         tensor_bytes: of all tensors that are held when training ends, the optimiser's among them.
     """

@@ -51,7 +51,8 @@ class TrainingState:
         watch: has the losses.
         log: the rest of what is known of the run.
         steps_per_epoch: how many steps an epoch has.
-        predictions: how many examples an evaluation predicts.
+        evaluated_epochs: after which, counted from 1, there is an evaluation.
+        predictions: how many examples it predicts.
     """
 
     model: nn.Module
@@ -60,6 +61,7 @@ class TrainingState:
     watch: LossWatch
     log: TrainingLog
     steps_per_epoch: int
+    evaluated_epochs: range
     predictions: int
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -111,7 +113,7 @@ class TrainingState:
 
     def _check_progress(self, steps: int, progress: Mapping[str, Any]) -> None:
         # At an epoch's end the checkpoint comes before the evaluation.
-        evaluated = (steps - 1) // self.steps_per_epoch
+        evaluated = sum(epoch * self.steps_per_epoch < steps for epoch in self.evaluated_epochs)
         wanted = {
             "losses": (steps, float),
             "step_seconds": (steps, float),

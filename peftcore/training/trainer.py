@@ -96,6 +96,7 @@ def train(
             log,
             StepClock(classifier.device),
             classifier.inputs,
+            recipe.evaluated_epochs(),
         )
         trainer.add_callback(stopwatch)
         if classifier.allocate is not None:
@@ -251,9 +252,11 @@ class _Stopwatch(TrainerCallback):
         log: TrainingLog,
         clock: StepClock,
         inputs: Sequence[str],
+        evaluated_epochs: range,
     ) -> None:
         self._trainer = trainer
         self._inputs = inputs
+        self._evaluated_epochs = evaluated_epochs
         self._held_out = held_out
         self._evaluator = evaluator
         self._phases = phases
@@ -275,13 +278,15 @@ class _Stopwatch(TrainerCallback):
         **_: Any,
     ) -> None:
         self._log.step_seconds += self._clock.seconds()
-        if state.global_step < state.max_steps:
+        ended = round(state.epoch or 0)
+        if ended in self._evaluated_epochs and state.global_step < state.max_steps:
             self.evaluate()
 
     def evaluate(self) -> None:
         """Predict the held-out examples, as one does with Trainer."""
         with self._phases.measure("evaluate"):
-            self._observe({"phase": "evaluate", "epoch": len(self._log.epoch_accuracies) + 1})
+            epoch = self._evaluated_epochs[len(self._log.epoch_accuracies)]
+            self._observe({"phase": "evaluate", "epoch": epoch})
             examples = self._evaluator.feed.examples
             self._trainer.data_collator = _Collator(examples, self._inputs)
             logits = self._trainer.predict(self._held_out).predictions

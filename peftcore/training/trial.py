@@ -259,14 +259,17 @@ def _run_classifier(
         "adapter_parameters": counts.adapter,
         "adapter_file_bytes": file_bytes,
         "losses": [[step, loss] for step, loss in enumerate(log.losses, start=1)],
-        "epoch_accuracies": [[epoch, a] for epoch, a in enumerate(log.epoch_accuracies, start=1)],
+        "epoch_accuracies": [
+            [epoch, accuracy]
+            for epoch, accuracy in zip(recipe.evaluated_epochs(), log.epoch_accuracies, strict=True)
+        ],
         "checks": checks + keeper.checks(),
         "resumed": keeper.resumed,
         "accelerations": running.describe(),
         "weights_sha256": weights_sha256(classifier.trained_parameters()),
         "tensor_bytes": log.tensor_bytes,
         "operations": operations,
-        **_costs(phases, evaluations=recipe.epochs),
+        **_costs(phases, evaluations=len(log.epoch_accuracies)),
         **_utilisation(
             phases, tokens=recipe.epochs * train.tokens(), model_flops=flops, matmul_rate=rate
         ),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from peftcore.methods import Method
 from peftcore.results.records import Record
 from peftcore.running.planning import Selection, plan
-from peftcore.scenarios import Protocol, Split
+from peftcore.scenarios import Evaluation, Protocol, Split
 from peftcore.trials import Outcome, Trial
 from peftcore.tuning.rates import Tried, best_of, next_rate
 
@@ -82,7 +82,7 @@ def search(
     while (rate := next_rate(tried, around=around, trials=trials, draw=draw)) is not None:
         trial = replace(
             first,
-            recipe=replace(first.recipe, learning_rate=rate),
+            recipe=replace(first.recipe, learning_rate=rate, evaluation=Evaluation.END),
             overrides=(*kept, f"learning_rate={rate}"),
         )
         record = look(trial)

@@ -108,6 +108,16 @@ def test_a_smaller_test_sample_is_the_beginning_of_a_larger_one(contents, tmp_pa
     assert "its labels are not those of" in check(tmp_path, [*contents, named(small)])[0][0]
 
 
+def test_a_trial_may_be_evaluated_at_the_end_alone(contents, tmp_path):
+    for content in contents:
+        content["trial"]["recipe"]["evaluation"] = "end"
+        content["measurement"]["epoch_accuracies"] = content["measurement"]["epoch_accuracies"][-1:]
+        named(content)
+    assert check(tmp_path, contents)[0] == []
+    contents[0]["measurement"]["epoch_accuracies"][0][0] = 2
+    assert "not those of the epochs that were evaluated" in check(tmp_path, contents)[0][0]
+
+
 def test_phases_bear_out_the_costs(contents, tmp_path):
     measured = contents[0]["measurement"]
     train = {

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from peftcore.accelerations import ALL
-from peftcore.scenarios import Precision
+from peftcore.scenarios import Evaluation, Precision
 from peftcore.training import checkpoints as files
 from peftcore.training.checkpoints import MANIFEST, PROGRESS, TENSORS, Checkpoints
 from peftcore.training.trial import TrialResult, run_trial
@@ -210,6 +210,21 @@ def test_the_one_before_a_damaged_checkpoint_is_used(
     result = run(trial, Checkpoints(folder=tmp_path / "there", environment="here"))
     assert result.measurement["weights_sha256"] == weights
     assert result.measurement["resumed"] >= 1
+
+
+@pytest.mark.parametrize(("cut", "newest"), [(7, 6), (10, 9)], ids=["epoch ends", "mid-epoch"])
+def test_one_that_is_evaluated_at_the_end_alone_goes_on_too(
+    make_trial: MakeTrial, tmp_path: Path, cut: int, newest: int
+) -> None:
+    trial = make_trial("lora", epochs=2, evaluation=Evaluation.END)
+    uncut = run(trial, None)
+    with pytest.raises(Stop):
+        run(trial, Checkpoints(folder=tmp_path, environment="here", seconds=0), cut)
+    assert max(tmp_path.iterdir()).name == f"step-{newest:09}"
+    result = run(trial, Checkpoints(folder=tmp_path, environment="here"))
+    assert result.measurement["resumed"] == 1
+    for name in ("weights_sha256", "losses", "epoch_accuracies"):
+        assert result.measurement[name] == uncut.measurement[name]
 
 
 def test_two_are_kept_and_none_is_pickled(

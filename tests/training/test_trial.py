@@ -17,6 +17,7 @@ from peftcore.methods import Method
 from peftcore.models import attach as attaching
 from peftcore.models.attach import Classifier
 from peftcore.results.records import Measurement
+from peftcore.scenarios import Evaluation
 from peftcore.training import loop
 from peftcore.training import trial as trials
 from peftcore.training.accelerating import Accelerated
@@ -90,6 +91,26 @@ def test_every_method_leaves_a_whole_measurement(make_trial: MakeTrial, method: 
     assert measured.operations is not None
     assert measured.operations > 100
     assert len(measured.weights_sha256 or "") == 64
+
+
+@pytest.mark.parametrize("engine", Engine)
+def test_evaluated_at_the_end_alone_it_is_the_same_model(
+    make_trial: MakeTrial, engine: Engine
+) -> None:
+    dropout = None if engine is Engine.PEFTCORE else 0.0
+    each, end = (
+        run(make_trial("lora", epochs=3, engine=engine, dropout=dropout, evaluation=evaluation))
+        for evaluation in Evaluation
+    )
+    assert end.predictions == each.predictions
+    curve = each.measurement["epoch_accuracies"]
+    assert [epoch for epoch, _ in curve] == [1, 2, 3]
+    assert end.measurement["epoch_accuracies"] == curve[-1:]
+    for name in ("weights_sha256", "losses", "accuracy"):
+        assert end.measurement[name] == each.measurement[name]
+    told = Measurement.from_json(end.measurement)
+    assert told.train_loss == Measurement.from_json(each.measurement).train_loss
+    assert told.eval_seconds == told.phases["evaluate"].seconds
 
 
 def tiny_lora_flops(lengths: list[int]) -> int:

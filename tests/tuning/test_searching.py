@@ -10,7 +10,7 @@ import pytest
 from peftcore.methods import find_method
 from peftcore.results.records import Measurement, Record
 from peftcore.running.planning import Selection, plan
-from peftcore.scenarios import Protocol, Split, find_scenario
+from peftcore.scenarios import Evaluation, Protocol, Split, find_scenario
 from peftcore.trials import Outcome, Trial
 from peftcore.tuning.searching import SEARCH_SEED, search
 
@@ -50,6 +50,8 @@ def test_every_trial_is_on_examples_kept_for_it_with_one_seed(selection: Selecti
         assert trial.protocol is Protocol.TUNED
         assert trial.task.train_examples == 40
         assert trial.recipe.epochs == find_scenario("imdb-minilm").recipe.epochs
+        # Rates are told apart by what they come to in the end.
+        assert trial.recipe.evaluation is Evaluation.END
     # It is the highest that this look finds best, and the range goes on beyond it.
     assert found.rate == max(trial.recipe.learning_rate for trial in seen)
     assert found.rate > 2 * find_scenario("imdb-minilm").learning_rate(lora)
