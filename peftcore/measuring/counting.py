@@ -6,12 +6,13 @@ the last unit.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 from collections.abc import Callable, Mapping
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from peftcore.measuring.garbage import live_objects
 
 
 class _Counting(TorchDispatchMode):
@@ -50,10 +51,9 @@ def tensor_bytes() -> int:
     Weights, what stands in for them, states of the optimiser, tokens on the device and gradients
     that were not let go. What only torch's own C++ holds is not seen.
     """
-    gc.collect()
     kinds = _kinds_of_tensors()
     storages: dict[int, int] = {}
-    for thing in gc.get_objects():
+    for thing in live_objects():
         # isinstance() would ask lazy objects for their class, and so wake them up; and there are
         # half a million objects to ask.
         if type(thing) not in kinds or thing.device.type == "meta":

@@ -14,6 +14,7 @@ from typing import IO, Any
 from peftcore.data.examples import Examples, Sample
 from peftcore.errors import CheckFailed, LossNotFinite
 from peftcore.measuring.environment import sources_sha256
+from peftcore.measuring.garbage import importing
 from peftcore.training.checkpoints import Checkpoints
 from peftcore.trials import Outcome, Trial
 
@@ -67,9 +68,10 @@ def _run(
     checkpoints: Checkpoints | None,
 ) -> dict[str, Any]:
     """Return the result event of ``trial``: its outcome, and its numbers or what went wrong."""
-    import torch
+    with importing():
+        import torch
 
-    from peftcore.training.trial import quiet_libraries, run_trial
+        from peftcore.training.trial import quiet_libraries, run_trial
 
     quiet_libraries()
     last_told = 0.0

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from peftcore.data.examples import Examples, Sample
 from peftcore.errors import CheckFailed
+from peftcore.measuring.garbage import importing
 from peftcore.running.child import NOTHING, in_short, tell
 from peftcore.serving.trials import ServingTrial, code_sha256
 from peftcore.trials import Outcome
@@ -50,10 +51,11 @@ def _serve(job: dict[str, Any], commands: queue.Queue[str], wire: IO[str]) -> di
         error = "peftcore's sources have changed since the session began: start again"
         return {"outcome": Outcome.FAILED, "error": error, **NOTHING}
     sample = Sample(*(Examples(**examples) for examples in job["sample"]))
-    import torch
+    with importing():
+        import torch
 
-    from peftcore.serving.bench import prepared
-    from peftcore.training.trial import quiet_libraries
+        from peftcore.serving.bench import prepared
+        from peftcore.training.trial import quiet_libraries
 
     quiet_libraries()
 
