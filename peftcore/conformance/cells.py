@@ -29,9 +29,10 @@ from peftcore.models.merging import merge
 from peftcore.models.moving import CLEARLY, move_until_it_shows
 from peftcore.scenarios import Precision, Recipe, Task
 from peftcore.training.accelerating import plain
+from peftcore.training.ending import TrialResult
 from peftcore.training.evaluating import evaluation_mode, probe
 from peftcore.training.preparing import run_of, tokenised
-from peftcore.training.trial import TrialResult, run_trial
+from peftcore.training.trial import run_trial
 from peftcore.trials import Engine, Source, Trial, Weights
 
 SEED = 42

@@ -17,11 +17,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import torch
+from typing import TYPE_CHECKING, Protocol
 
 from peftcore.measuring.driver import find_driver, handle_of
+
+if TYPE_CHECKING:
+    import torch
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -147,6 +148,8 @@ class DriverCounter:
 
     def __init__(self, device: torch.device) -> None:
         self._driver = find_driver()
+        import torch
+
         self._uuid = str(torch.cuda.get_device_properties(device).uuid)
 
     def joules(self) -> float | None:
@@ -187,9 +190,13 @@ class Counters:
         return Joules(**found)
 
 
-def energy_meter(device: torch.device) -> Counters:
-    """Return the meter of the energy that a trial on this device takes."""
+def energy_meter(device: torch.device | None) -> Counters:
+    """Return the meter of the energy that a trial on this device takes.
+
+    Args:
+        device: ``None`` for a trial that needs no torch.
+    """
     counters: dict[str, Counter] = {"processor": PackageCounter()}
-    if device.type == "cuda":
+    if device is not None and device.type == "cuda":
         counters["gpu"] = DriverCounter(device)
     return Counters(counters)

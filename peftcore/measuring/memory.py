@@ -7,11 +7,12 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import torch
+from typing import TYPE_CHECKING, Protocol
 
 from peftcore.measuring.driver import find_driver, handle_of
+
+if TYPE_CHECKING:
+    import torch
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
@@ -85,17 +86,20 @@ class AllocatedMemory:
     """Bytes of tensors on a CUDA device, by torch's caching allocator."""
 
     def __init__(self, device: torch.device) -> None:
+        import torch
+
+        self._cuda = torch.cuda
         self._device = device
 
     def reset(self) -> None:
         """Forget the peaks so far."""
-        torch.cuda.reset_peak_memory_stats(self._device)
+        self._cuda.reset_peak_memory_stats(self._device)
 
     def peak(self) -> Peak:
         """Return the peaks since the last reset."""
         return Peak(
-            torch.cuda.max_memory_allocated(self._device),
-            torch.cuda.max_memory_reserved(self._device),
+            self._cuda.max_memory_allocated(self._device),
+            self._cuda.max_memory_reserved(self._device),
         )
 
 
@@ -107,6 +111,8 @@ def process_bytes(device: torch.device) -> int | None:
     """
     if device.type != "cuda":
         return None
+    import torch
+
     driver = find_driver()
     if driver is None:
         return None

@@ -8,17 +8,27 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from peftcore.data.examples import Examples, Sample
 from peftcore.errors import CheckFailed, LossNotFinite
 from peftcore.measuring.environment import sources_sha256
 from peftcore.measuring.garbage import importing
+from peftcore.methods import Trains
 from peftcore.training.checkpoints import Checkpoints
 from peftcore.trials import Outcome, Trial
 
+if TYPE_CHECKING:
+    from peftcore.training.ending import TrialResult
+    from peftcore.training.observing import Observer
+
 NOTHING: dict[str, Any] = {"measurement": None, "predictions": None, "labels": None}
+
+_TORCH_OUT_OF_MEMORY = "OutOfMemoryError"
+"""By its name: a trial that needs no torch does not import it."""
 
 PROGRESS_SECONDS = 0.25
 """Progress is told no more often than this."""
@@ -68,12 +78,7 @@ def _run(
     checkpoints: Checkpoints | None,
 ) -> dict[str, Any]:
     """Return the result event of ``trial``: its outcome, and its numbers or what went wrong."""
-    with importing():
-        import torch
-
-        from peftcore.training.trial import quiet_libraries, run_trial
-
-    quiet_libraries()
+    run = _runner(trial, keep, checkpoints)
     last_told = 0.0
     last_phase = ""
 
@@ -85,14 +90,14 @@ def _run(
             tell(wire, {"event": "progress", **event})
 
     try:
-        result = run_trial(trial, sample, observe, keep=keep, checkpoints=checkpoints)
+        result = run(trial, sample, observe)
     except CheckFailed as error:
         return {"outcome": Outcome.FAILED, "error": f"check failed: {error}", **NOTHING}
     except LossNotFinite as error:
         return {"outcome": Outcome.NAN, "error": str(error), **NOTHING}
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        return {"outcome": Outcome.OOM, "error": in_short(error), **NOTHING}
     except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__name__ == _TORCH_OUT_OF_MEMORY:
+            return {"outcome": Outcome.OOM, "error": in_short(error), **NOTHING}
         outcome = Outcome.OOM if "can't allocate memory" in str(error) else Outcome.FAILED
         traceback.print_exc()
         return {"outcome": outcome, "error": in_short(error), **NOTHING}
@@ -103,6 +108,20 @@ def _run(
         "predictions": result.predictions,
         "labels": result.labels,
     }
+
+
+def _runner(
+    trial: Trial, keep: Path | None, checkpoints: Checkpoints | None
+) -> Callable[[Trial, Sample, Observer], TrialResult]:
+    """Return what runs a trial, with no more libraries imported than it needs."""
+    with importing():
+        if trial.method.trains is Trains.BAG_OF_WORDS:
+            from peftcore.training.bag_of_words import run_bag_of_words
+
+            return run_bag_of_words
+        from peftcore.training.trial import quiet_libraries, run_trial
+    quiet_libraries()
+    return partial(run_trial, keep=keep, checkpoints=checkpoints)
 
 
 def in_short(error: BaseException) -> str:

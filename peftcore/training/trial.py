@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -15,13 +14,13 @@ import transformers
 
 from peftcore.accelerations import COMPILED_KERNELS, SORTED_EVALUATION
 from peftcore.data.batches import Tokenised
-from peftcore.data.examples import Examples, Sample
+from peftcore.data.examples import Sample
 from peftcore.measuring.counting import count_operations, weights_sha256
 from peftcore.measuring.energy import energy_meter
 from peftcore.measuring.environment import sources_sha256
 from peftcore.measuring.flops import ModelFlops, count_flops
 from peftcore.measuring.matmul import matmul_rate
-from peftcore.measuring.memory import ResidentMemory, memory_meter, process_bytes
+from peftcore.measuring.memory import memory_meter, process_bytes
 from peftcore.measuring.phases import Phases
 from peftcore.measuring.weights import BEGUN, SAVED, TRAINED
 from peftcore.methods import Trains
@@ -44,7 +43,9 @@ from peftcore.models.loading import (
 from peftcore.models.saving import load_trained, save_for_use, save_trained, save_weights
 from peftcore.scenarios import Recipe
 from peftcore.training.accelerating import Accelerated, accelerated, autocast, plain
+from peftcore.training.bag_of_words import run_bag_of_words
 from peftcore.training.checkpoints import CheckpointFolder, Checkpoints, sole_use
+from peftcore.training.ending import TrialResult, about_the_test_set, costs
 from peftcore.training.evaluating import Evaluator, probe
 from peftcore.training.kernels.compiling import find_kernels
 from peftcore.training.observing import Observer
@@ -59,21 +60,6 @@ ENGINES = {
     Engine.TRAINER: "peftcore.training.trainer",
 }
 """The module of each engine; only the one that runs is imported, and counts in memory."""
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """What a trial that went well leaves: its numbers and its answers.
-
-    Attributes:
-        measurement: the ``measurement`` part of the record, as plain JSON values.
-        predictions: the predicted label of each evaluated example.
-        labels: the true label of each.
-    """
-
-    measurement: dict[str, Any]
-    predictions: list[int]
-    labels: list[int]
 
 
 def run_trial(
@@ -101,7 +87,7 @@ def run_trial(
         LossNotFinite: the training loss became NaN or infinite.
     """
     if trial.method.trains is Trains.BAG_OF_WORDS:
-        return _run_bag_of_words(trial, sample, observe)
+        return run_bag_of_words(trial, sample, observe)
     if checkpoints is None or trial.engine is not Engine.PEFTCORE:
         return _run_classifier(trial, sample, observe, keep, None)
     with sole_use(checkpoints.folder) as ours:
@@ -112,30 +98,6 @@ def run_trial(
 def pick_device() -> torch.device:
     """Return the first visible CUDA device, or the CPU."""
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-
-
-def _run_bag_of_words(trial: Trial, sample: Sample, observe: Observer) -> TrialResult:
-    from peftcore.training.bag_of_words import fit_bag_of_words
-
-    device = torch.device("cpu")
-    phases = Phases(ResidentMemory(), synchronise=lambda: None, energy=energy_meter(device))
-    test = sample.test
-    observe({"phase": "train"})
-    with phases.measure("train"):
-        fitted = fit_bag_of_words(sample.train, seed=trial.seed)
-    observe({"phase": "evaluate"})
-    with phases.measure("evaluate"):
-        predictions = fitted.predict(test)
-    right = sum(guess == label for guess, label in zip(predictions, test.labels, strict=True))
-    parameters = fitted.parameters()
-    measurement = {
-        "accuracy": right / len(test),
-        "total_parameters": parameters,
-        "trainable_parameters": parameters,
-        **_costs(phases, evaluations=1),
-        **_about_the_test_set(test),
-    }
-    return TrialResult(measurement, predictions, list(test.labels))
 
 
 def _run_classifier(
@@ -269,11 +231,11 @@ def _run_classifier(
         "weights_sha256": weights_sha256(classifier.trained_parameters()),
         "tensor_bytes": log.tensor_bytes,
         "operations": operations,
-        **_costs(phases, evaluations=len(log.epoch_accuracies)),
+        **costs(phases, evaluations=len(log.epoch_accuracies)),
         **_utilisation(
             phases, tokens=recipe.epochs * train.tokens(), model_flops=flops, matmul_rate=rate
         ),
-        **_about_the_test_set(sample.test),
+        **about_the_test_set(sample.test),
     }
     return TrialResult(measurement, log.predictions, list(test.labels))
 
@@ -309,20 +271,6 @@ def _forward_and_backward(
     classifier.forget_gradients()
 
 
-def _costs(phases: Phases, *, evaluations: int) -> dict[str, Any]:
-    """Return what the phases took, as keys of the measurement."""
-    training = phases["train"]
-    return {
-        "train_seconds": training.seconds,
-        "train_cpu_seconds": training.cpu_seconds,
-        "eval_seconds": phases["evaluate"].seconds / evaluations,
-        "peak_bytes": training.peak_bytes,
-        "peak_reserved_bytes": training.peak_reserved_bytes,
-        "peak_file_bytes": training.peak_file_bytes,
-        "phases": {name: tally.cost() for name, tally in phases.items()},
-    }
-
-
 def _count_flops(classifier: Classifier, device: torch.device, recipe: Recipe) -> ModelFlops:
     def forward(ids: torch.Tensor) -> object:
         others = {name: torch.zeros_like(ids[:, 0]) for name in classifier.method.inputs}
@@ -344,13 +292,6 @@ def _utilisation(
         "model_flops_per_second": per_second,
         "matmul_flops_per_second": matmul_rate,
         "utilisation": per_second / matmul_rate,
-    }
-
-
-def _about_the_test_set(examples: Examples) -> dict[str, Any]:
-    return {
-        "evaluated_examples": len(examples),
-        "majority_share": examples.majority_share(),
     }
 
 

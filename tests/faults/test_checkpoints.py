@@ -16,7 +16,8 @@ from peftcore.accelerations import ALL
 from peftcore.scenarios import Evaluation, Precision
 from peftcore.training import checkpoints as files
 from peftcore.training.checkpoints import MANIFEST, PROGRESS, TENSORS, Checkpoints
-from peftcore.training.trial import TrialResult, run_trial
+from peftcore.training.ending import TrialResult
+from peftcore.training.trial import run_trial
 from peftcore.trials import Engine, Trial
 from tests.conftest import MakeTrial, sample_of
 

@@ -132,6 +132,18 @@ def test_a_trial_comes_back_whole_whatever_libraries_print(
     assert is_gone(children[0])
 
 
+def test_a_bag_of_words_is_measured_without_torch(
+    make_trial: MakeTrial, instead_of_torch: StandIn
+) -> None:
+    """Neither its start nor its memory is that of libraries that it has no use for."""
+    instead_of_torch("raise ImportError('torch is not needed here')\n")
+    report = run(make_trial("bow"))
+    assert report.outcome is Outcome.OK, report.error
+    report = run(make_trial("lora"))
+    assert report.outcome is Outcome.CRASHED
+    assert "not needed here" in str(report.error)
+
+
 def test_an_adapter_is_trained_and_every_number_comes_back(make_trial: MakeTrial) -> None:
     events: list[dict[str, Any]] = []
     report = run(make_trial("lora", epochs=2), progress=lambda event: events.append(dict(event)))
@@ -223,7 +235,7 @@ def test_a_child_that_ends_without_a_result_is_crashed_with_its_last_words(
         "print('last words', flush=True)\n"
         "os._exit(3)\n"
     )
-    report = run(make_trial("bow"))
+    report = run(make_trial("lora"))
     assert report.outcome is Outcome.CRASHED
     words = str(report.error).splitlines()
     assert words[0] == "the trial's process ended with status 3 and no result"
@@ -234,7 +246,7 @@ def test_a_child_that_ends_without_a_result_is_crashed_with_its_last_words(
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT"])
 def test_a_signal_is_named(make_trial: MakeTrial, instead_of_torch: StandIn, name: str) -> None:
     instead_of_torch(f"os.kill(os.getpid(), signal.{name})\n")
-    report = run(make_trial("bow"))
+    report = run(make_trial("lora"))
     assert report.outcome is Outcome.CRASHED
     assert f"was killed by {name}" in str(report.error)
     assert "memory" not in str(report.error)
@@ -246,7 +258,7 @@ def test_a_child_that_is_killed_while_it_speaks_is_crashed(
     instead_of_torch(
         'wire(\'{"event": "result", "predictions": [0, 1\')\nos.kill(os.getpid(), signal.SIGKILL)\n'
     )
-    report = run(make_trial("bow"))
+    report = run(make_trial("lora"))
     assert report.outcome is Outcome.CRASHED
     assert "SIGKILL" in str(report.error)
 
@@ -270,7 +282,7 @@ def test_a_trial_that_hangs_is_stopped_at_the_timeout(
     seen: list[str] = []
     began = time.monotonic()
     report = run(
-        make_trial("bow"), timeout_seconds=4, progress=lambda event: seen.append(event["phase"])
+        make_trial("lora"), timeout_seconds=4, progress=lambda event: seen.append(event["phase"])
     )
     assert report.outcome is Outcome.TIMEOUT
     assert report.error == "stopped after 4 s, the longest a trial may take"
@@ -283,7 +295,7 @@ def test_a_trial_that_talks_on_and_on_is_stopped_at_the_timeout(
     make_trial: MakeTrial, instead_of_torch: StandIn, children: Children
 ) -> None:
     instead_of_torch(f"while True:\n    {BEGUN}    time.sleep(0.01)\n")
-    report = run(make_trial("bow"), timeout_seconds=3)
+    report = run(make_trial("lora"), timeout_seconds=3)
     assert report.outcome is Outcome.TIMEOUT
     assert is_gone(children[0])
 
@@ -316,7 +328,7 @@ def test_an_interrupt_ends_the_child(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(make_trial("bow"), progress=interrupt)
+        run(make_trial("lora"), progress=interrupt)
     assert is_gone(children[0])
 
 
@@ -326,7 +338,7 @@ def test_the_terminals_interrupt_does_not_reach_the_child(
     """It is told to end by its parent alone, who then says that the user ended it."""
     instead_of_torch(BEGUN + "time.sleep(1)\nos._exit(5)\n")
     groups: list[int] = []
-    run(make_trial("bow"), progress=lambda _: groups.append(os.getpgid(children[0])))
+    run(make_trial("lora"), progress=lambda _: groups.append(os.getpgid(children[0])))
     assert groups == [children[0]]
     assert os.getpgid(0) != children[0]
 
@@ -372,7 +384,7 @@ def test_the_child_stays_off_the_hub_and_finds_this_peftcore(
         "    json.dump([peftcore.__file__, dict(os.environ)], stream)\n"
         "os._exit(0)\n"
     )
-    run(make_trial("bow"))
+    run(make_trial("lora"))
     file, environment = json.loads(told.read_text(encoding="utf-8"))
     assert Path(file).parent == Path(process.__file__).parents[1]
     assert environment["HF_HUB_OFFLINE"] == "1"
@@ -390,7 +402,7 @@ def test_a_file_in_the_working_folder_stands_in_for_no_library(
     for name in ("torch.py", "json.py", "peftcore.py"):
         (tmp_path / name).write_text("raise SystemExit(9)\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    assert "status 7" in str(run(make_trial("bow")).error)
+    assert "status 7" in str(run(make_trial("lora")).error)
 
 
 def test_a_child_of_other_sources_than_the_sessions_says_so(

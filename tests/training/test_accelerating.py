@@ -20,7 +20,8 @@ from peftcore.models.saving import save_trained
 from peftcore.scenarios import Precision, Recipe
 from peftcore.training import trial as trials
 from peftcore.training.accelerating import Accelerated
-from peftcore.training.trial import TrialResult, run_trial
+from peftcore.training.ending import TrialResult
+from peftcore.training.trial import run_trial
 from peftcore.trials import Engine, Trial
 from tests.conftest import STUDIED, MakeTrial, sample_of
 

@@ -13,8 +13,9 @@ from peftcore.conformance.tiny import ARCHITECTURES
 from peftcore.methods import Method, Trains
 from peftcore.models.architectures import architecture_of
 from peftcore.scenarios import Precision
+from peftcore.training.ending import TrialResult
 from peftcore.training.kernels.compiling import find_kernels
-from peftcore.training.trial import TrialResult, run_trial
+from peftcore.training.trial import run_trial
 from peftcore.trials import Engine, Trial
 from tests.conftest import STUDIED, MakeTrial, sample_of
 

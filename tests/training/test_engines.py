@@ -15,7 +15,8 @@ from peftcore.data.sources import locate_data
 from peftcore.methods import Method, Trains
 from peftcore.models.backbones import locate_backbone
 from peftcore.scenarios import Precision, Recipe, Task
-from peftcore.training.trial import TrialResult, run_trial
+from peftcore.training.ending import TrialResult
+from peftcore.training.trial import run_trial
 from peftcore.trials import Engine, Trial, Weights
 from tests.conftest import STUDIED, MakeTrial, sample_of
 

@@ -12,8 +12,9 @@ import torch
 from peftcore.data.batches import Feed, Tokenised
 from peftcore.data.examples import Examples, Sample
 from peftcore.models.loading import classifier_config
+from peftcore.training.ending import TrialResult
 from peftcore.training.preparing import tokenised
-from peftcore.training.trial import TrialResult, run_trial
+from peftcore.training.trial import run_trial
 from peftcore.trials import Engine, Trial
 from tests.conftest import MakeTrial, sample_of
 

@@ -22,6 +22,7 @@ from peftcore.training import loop
 from peftcore.training import trial as trials
 from peftcore.training.accelerating import Accelerated
 from peftcore.training.bag_of_words import fit_bag_of_words
+from peftcore.training.ending import TrialResult
 from peftcore.training.trial import run_trial
 from peftcore.trials import Engine, Trial, Weights
 from tests.conftest import STUDIED, MakeTrial, sample_of
@@ -29,7 +30,7 @@ from tests.conftest import STUDIED, MakeTrial, sample_of
 CANDIDATES = [method for method in STUDIED if not method.reference]
 
 
-def run(trial: Trial) -> trials.TrialResult:
+def run(trial: Trial) -> TrialResult:
     return run_trial(trial, sample_of(trial), lambda _: None)
 
 
