@@ -16,7 +16,6 @@ from peftcore.choosing.racing import SPARE, Ending, Race
 from peftcore.choosing.trialling import (
     REFERENCES,
     Bench,
-    KeptModel,
     epochs_for,
     others_tested,
     peak_of,
@@ -24,7 +23,6 @@ from peftcore.choosing.trialling import (
 )
 from peftcore.choosing.wording import gigabytes, in_minutes
 from peftcore.errors import PeftcoreError, UsageError
-from peftcore.measuring.weights import SAVED
 from peftcore.results.collecting import Display
 from peftcore.results.records import Record
 from peftcore.scenarios import Evaluation, Recipe, Task, override
@@ -168,8 +166,7 @@ def _conclude(
             f"There was no time for a last training on all {everything:,} examples: it was on "
             f"{examples:,}. A longer budget gives a better model."
         )
-    keep = KeptModel(parts.folder / "kept")
-    trial, record = bench.test(chosen, examples, keep=keep)
+    trial, record = bench.test(chosen, examples)
     if record.outcome is not Outcome.OK or record.predictions is None:
         raise PeftcoreError(
             f"the last training, of {chosen.words}, did not end well: {record.summary()}; the race "
@@ -188,7 +185,7 @@ def _conclude(
             if test.outcome is Outcome.OK:
                 one = as_tested(one, test, record, decision, request.within / 100)
         judged.append(one)
-    delivered = deliver(trial, keep.of(trial.id) / SAVED, request.out, record.predictions)
+    delivered = deliver(trial, bench.model_of(trial), request.out, record.predictions)
     if before := others_tested(store_of(request.store), record):
         models = "1 other model was" if before == 1 else f"{before} other models were"
         race.notes.append(

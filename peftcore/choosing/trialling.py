@@ -15,7 +15,6 @@ import numpy as np
 from peftcore.choosing.arms import Arm, Run
 from peftcore.choosing.asking import Request
 from peftcore.choosing.parts import Parts
-from peftcore.measuring.weights import BEGUN, SAVED, TRAINED, KeptWeights
 from peftcore.methods import Method, find_method
 from peftcore.results.collecting import Collector, Display
 from peftcore.results.records import Measurement, Record
@@ -63,16 +62,6 @@ class Labelled:
     def done(self, label: str, summary: str) -> None:  # noqa: ARG002 (a Display's)
         """Show how it ended."""
         self.inner.done(self.label, summary)
-
-
-class KeptModel(KeptWeights):
-    """What the last training keeps: the model to hand on, and nothing to compare."""
-
-    def compare(self, trial_id: str) -> dict[str, Any]:
-        """Remove the weights that are only for comparing."""
-        for file in (BEGUN, TRAINED):
-            (self.of(trial_id) / file).unlink(missing_ok=True)
-        return {}
 
 
 @dataclass
@@ -201,38 +190,34 @@ class Bench:
         trial = _trial(self.final[arm.method.slug], arm.rate, examples, FIRST_SEED)
         return self.collector.stored(trial) is not None
 
-    def test(self, arm: Arm, examples: int, *, keep: KeptWeights) -> tuple[Trial, Record]:
-        """Train an arm on so many of all examples but the test set's, and test it.
+    def model_of(self, trial: Trial) -> Path:
+        """Return the folder of what a last training keeps: all that is needed to use its model."""
+        return self.parts.folder / "kept" / trial.id
 
-        Args:
-            arm: what is trained.
-            examples: how many.
-            keep: where what was trained is kept.
-        """
+    def test(self, arm: Arm, examples: int) -> tuple[Trial, Record]:
+        """Train an arm on so many of all examples but the test set's, keep it, and test it."""
         trial = _trial(self.final[arm.method.slug], arm.rate, examples, FIRST_SEED)
         self.collector.timeout_seconds = None
         name = f"{arm.words}, the last training, on {examples:,}"
-        return trial, self._run(arm, trial, name, keep)[1]
+        return trial, self._run(arm, trial, name, keeps=True)[1]
 
     def test_reference(self, arm: Arm, examples: int) -> Record:
         """Train a reference row on so many of all examples but the test set's, and test it."""
         trial = _trial(self.final[arm.method.slug], arm.rate, examples, FIRST_SEED)
         return self._run(arm, trial, f"{arm.method.name}, on the test set")[1]
 
-    def _run(
-        self, arm: Arm, trial: Trial, name: str, keep: KeptWeights | None = None
-    ) -> tuple[Run, Record]:
+    def _run(self, arm: Arm, trial: Trial, name: str, *, keeps: bool = False) -> tuple[Run, Record]:
         self.display.label = name
         began = time.monotonic()
         record = self.collector.stored(trial)
-        if keep is not None and not (keep.of(trial.id) / SAVED).is_dir():
+        if keeps and not self.model_of(trial).is_dir():
             record = None
         reused = record is not None
         if record is None:
             record = (
-                self.collector.collect(trial)
-                if keep is None
-                else self.collector.run(trial, beside=keep)
+                self.collector.run(trial, model=self.model_of(trial))
+                if keeps
+                else self.collector.collect(trial)
             )
             self.ledger.enter(trial.id, time.monotonic() - began)
         else:

@@ -7,7 +7,7 @@ with each other, and the record holds what was measured on them.
 from __future__ import annotations
 
 import math
-import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,32 @@ BEGUN = "begun.safetensors"
 TRAINED = "trained.safetensors"
 """Files of the weights that a trial trains, before and after."""
 
-SAVED = "saved"
-"""A folder of what is needed to use what was trained, as peft or transformers load it."""
+
+@dataclass(frozen=True, kw_only=True)
+class Keep:
+    """What a trial keeps of what it trained, beside its record.
+
+    Attributes:
+        weights: a folder for the weights that are trained, before and after; ``None`` keeps none.
+        model: a folder for what is needed to use what was trained, as peft or transformers load
+            it; ``None`` keeps none.
+    """
+
+    weights: Path | None = None
+    model: Path | None = None
+
+    def to_job(self) -> dict[str, str | None]:
+        """Return the folders as a child process must know them."""
+        folders = {"weights": self.weights, "model": self.model}
+        return {name: None if of is None else str(of.resolve()) for name, of in folders.items()}
+
+    @classmethod
+    def from_job(cls, job: Mapping[str, str | None]) -> Keep:
+        """Return what :meth:`to_job` described."""
+        return cls(**{name: None if of is None else Path(of) for name, of in job.items()})
+
+
+KEEP_NOTHING = Keep()
 
 
 @dataclass
@@ -53,8 +77,6 @@ class KeptWeights:
             },
         }
         (mine / BEGUN).unlink()
-        # Nothing but its weights is compared.
-        shutil.rmtree(mine / SAVED, ignore_errors=True)
         self.compared.append(trial_id)
         return told
 

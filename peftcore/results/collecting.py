@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from peftcore.errors import RecordNotStored, StoreError
 from peftcore.measuring.environment import describe_environment, environment_key
-from peftcore.measuring.weights import KeptWeights
+from peftcore.measuring.weights import Keep, KeptWeights
 from peftcore.results.records import Measurement, Record
 from peftcore.results.store import Store
 from peftcore.running.claims import Claim, claimed, left_behind
@@ -97,7 +97,9 @@ class Collector:
             self.reused.append(trial.id)
         return record
 
-    def run(self, trial: Trial, *, beside: KeptWeights | None = None) -> Record:
+    def run(
+        self, trial: Trial, *, beside: KeptWeights | None = None, model: Path | None = None
+    ) -> Record:
         """Run ``trial``, commit its record whatever its outcome, and return it.
 
         A trial that the user interrupts is committed as cancelled, and the interrupt goes on. One
@@ -107,12 +109,13 @@ class Collector:
             trial: what to run.
             beside: where its trained weights are put and compared with those of earlier trials;
                 ``None`` keeps none.
+            model: a folder for what is needed to use what was trained; ``None`` keeps nothing.
 
         Raises:
             StoreError: the record could not be stored.
         """
         with self._claimed(trial) as lost:
-            return self._run(trial, beside) if lost is None else self._lost(trial, lost)
+            return self._run(trial, beside, model) if lost is None else self._lost(trial, lost)
 
     def collect(self, trial: Trial) -> Record:
         """Return the record of ``trial``, reused where it can be.
@@ -130,7 +133,7 @@ class Collector:
                 return self._lost(trial, lost)
             record = self.stored(trial)
             if record is None:
-                return self._run(trial, None)
+                return self._run(trial)
         self.display.done(trial.label, f"run by another session: {record.summary()}")
         return record
 
@@ -177,7 +180,10 @@ class Collector:
         waiting = {"phase": "waits for another session that runs it"}
         return claimed(self.folder, claim, waiting=lambda: self.display.show(trial.label, waiting))
 
-    def _run(self, trial: Trial, beside: KeptWeights | None) -> Record:
+    def _run(
+        self, trial: Trial, beside: KeptWeights | None = None, model: Path | None = None
+    ) -> Record:
+        weights = None if beside is None else beside.of(trial.id)
         environment = environment_key(describe_environment())
         checkpoints = Checkpoints.of(self.folder, trial.id, environment, self.checkpoint_seconds)
         if self.fresh and trial.id not in self.ran:
@@ -194,7 +200,7 @@ class Collector:
                     trial,
                     timeout_seconds=self.timeout_seconds,
                     progress=lambda event: self.display.show(trial.label, event),
-                    keep=None if beside is None else beside.of(trial.id),
+                    keep=Keep(weights=weights, model=model),
                     device=device,
                     checkpoints=checkpoints,
                 )

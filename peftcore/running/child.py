@@ -17,6 +17,7 @@ from peftcore.data.examples import Examples, Sample
 from peftcore.errors import CheckFailed, LossNotFinite
 from peftcore.measuring.environment import sources_sha256
 from peftcore.measuring.garbage import importing
+from peftcore.measuring.weights import Keep
 from peftcore.methods import Trains
 from peftcore.training.checkpoints import Checkpoints
 from peftcore.trials import Outcome, Trial
@@ -49,7 +50,7 @@ def main() -> None:
         tell(wire, {"event": "result", "outcome": Outcome.FAILED, "error": error, **NOTHING})
         os._exit(0)
     sample = Sample(*(Examples(**examples) for examples in job["sample"]))
-    keep = None if job["keep"] is None else Path(job["keep"])
+    keep = Keep.from_job(job["keep"])
     checkpoints = job["checkpoints"] and Checkpoints.from_job(job["checkpoints"])
     result = _run(Trial.from_job(job["trial"]), sample, wire, keep, checkpoints)
     tell(wire, {"event": "result", **result})
@@ -74,7 +75,7 @@ def _run(
     trial: Trial,
     sample: Sample,
     wire: IO[str],
-    keep: Path | None,
+    keep: Keep,
     checkpoints: Checkpoints | None,
 ) -> dict[str, Any]:
     """Return the result event of ``trial``: its outcome, and its numbers or what went wrong."""
@@ -111,7 +112,7 @@ def _run(
 
 
 def _runner(
-    trial: Trial, keep: Path | None, checkpoints: Checkpoints | None
+    trial: Trial, keep: Keep, checkpoints: Checkpoints | None
 ) -> Callable[[Trial, Sample, Observer], TrialResult]:
     """Return what runs a trial, with no more libraries imported than it needs."""
     with importing():

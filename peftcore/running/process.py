@@ -28,6 +28,7 @@ from peftcore.data.examples import draw, drawn_from
 from peftcore.data.sources import read_data
 from peftcore.errors import UsageError
 from peftcore.measuring.environment import sources_sha256
+from peftcore.measuring.weights import KEEP_NOTHING, Keep
 from peftcore.training.checkpoints import Checkpoints
 from peftcore.trials import Outcome, Trial
 
@@ -62,7 +63,7 @@ def run_in_child(
     *,
     timeout_seconds: float | None,
     progress: Progress,
-    keep: Path | None = None,
+    keep: Keep = KEEP_NOTHING,
     device: str | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> ChildReport:
@@ -76,7 +77,7 @@ def run_in_child(
         timeout_seconds: the longest it may take, from start to end, all its parts together;
             ``None`` for as long as it takes.
         progress: called with each progress event, in the calling thread.
-        keep: a folder for the weights that are trained, before and after; ``None`` keeps none.
+        keep: what is kept of what it trains.
         device: the only GPU that it sees, as ``CUDA_VISIBLE_DEVICES`` has it; ``None`` for those
             that this process sees.
         checkpoints: where those of the trial are; ``None`` keeps none.
@@ -91,7 +92,7 @@ def run_in_child(
         "trial": trial.to_job(),
         "sample": [dataclasses.asdict(examples) for examples in sample],
         "sources_sha256": sources_sha256(),
-        "keep": None if keep is None else str(keep.resolve()),
+        "keep": keep.to_job(),
         "checkpoints": None if checkpoints is None else checkpoints.to_job(),
     }
     limit = None

@@ -11,12 +11,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import IO, Any
 
 from peftcore.data.examples import draw
 from peftcore.data.sources import read_data
 from peftcore.errors import UsageError
+from peftcore.measuring.weights import KEEP_NOTHING, Keep
 from peftcore.running.process import (
     ChildReport,
     Progress,
@@ -53,7 +53,7 @@ def run_serving(
     drive: Drive = drive_plainly,
     timeout_seconds: float | None,
     progress: Progress,
-    keep: Path | None = None,  # noqa: ARG001 (nothing is trained)
+    keep: Keep = KEEP_NOTHING,  # noqa: ARG001 (nothing is trained)
     device: str | None = None,
     checkpoints: Checkpoints | None = None,  # noqa: ARG001
 ) -> ChildReport:
@@ -64,7 +64,7 @@ def run_serving(
         drive: calls for the rounds; what it raises ends the process.
         timeout_seconds: the longest it may take; ``None`` for as long as it takes.
         progress: called with each progress event, in the calling thread.
-        keep: not used: no weights are trained.
+        keep: not used: nothing is trained.
         device: the only GPU that it sees; ``None`` for those that this process sees.
         checkpoints: not used: there is nothing to go on from.
     """

@@ -22,7 +22,7 @@ from peftcore.measuring.flops import ModelFlops, count_flops
 from peftcore.measuring.matmul import matmul_rate
 from peftcore.measuring.memory import memory_meter, process_bytes
 from peftcore.measuring.phases import Phases
-from peftcore.measuring.weights import BEGUN, SAVED, TRAINED
+from peftcore.measuring.weights import BEGUN, KEEP_NOTHING, TRAINED, Keep
 from peftcore.methods import Trains
 from peftcore.models.attach import Classifier, attach, count_parameters
 from peftcore.models.checks import (
@@ -67,7 +67,7 @@ def run_trial(
     sample: Sample,
     observe: Observer,
     *,
-    keep: Path | None = None,
+    keep: Keep = KEEP_NOTHING,
     checkpoints: Checkpoints | None = None,
 ) -> TrialResult:
     """Run ``trial`` and return what came of it.
@@ -77,8 +77,7 @@ def run_trial(
         sample: the examples that the trial's seed drew. The whole data set is not read here: its
             texts would stay resident and count as the method's memory.
         observe: told of each phase as it begins and of progress in training.
-        keep: a folder for the weights that are trained, as they were before and after, and for what
-            is needed to use them; ``None`` keeps none.
+        keep: what is kept of what is trained.
         checkpoints: where the engine ``peftcore`` keeps checkpoints and goes on from one; ``None``
             keeps none.
 
@@ -104,7 +103,7 @@ def _run_classifier(
     trial: Trial,
     sample: Sample,
     observe: Observer,
-    keep: Path | None,
+    keep: Keep,
     checkpoints: Checkpoints | None,
 ) -> TrialResult:
     device = pick_device()
@@ -138,8 +137,8 @@ def _run_classifier(
             classifier = attach(backbone, method, seed=trial.seed, dropout=recipe.dropout, run=run)
         with phases.measure("check"):
             checks = [check_targets(classifier), check_head(classifier)]
-        if keep is not None:
-            save_weights(classifier, keep / BEGUN)
+        if keep.weights is not None:
+            save_weights(classifier, keep.weights / BEGUN)
         with phases.measure("compile"):
             # Once a machine, in whichever trial comes first: its time is nobody's but this phase's.
             if device.type == "cpu" and COMPILED_KERNELS.name in recipe.accelerations:
@@ -190,12 +189,13 @@ def _run_classifier(
             flops = _count_flops(classifier, device, recipe).training(
                 train.lengths(), epochs=recipe.epochs, batch_size=recipe.batch_size
             )
-        if keep is not None:
-            save_weights(classifier, keep / TRAINED)
+        if keep.weights is not None:
+            save_weights(classifier, keep.weights / TRAINED)
+        if keep.model is not None:
             save_for_use(
                 classifier,
                 load_tokenizer(trial.backbone),
-                keep / SAVED,
+                keep.model,
                 classes=[task.class_of(label) for label in range(task.labels)],
                 max_length=task.max_length,
             )

@@ -6,7 +6,7 @@ import pytest
 
 from peftcore.errors import StoreError
 from peftcore.measuring.environment import environment_key
-from peftcore.measuring.weights import KeptWeights
+from peftcore.measuring.weights import KEEP_NOTHING, Keep, KeptWeights
 from peftcore.results import collecting
 from peftcore.results.collecting import Collector
 from peftcore.results.store import STORE_FILE, Store
@@ -100,13 +100,15 @@ class Beside(KeptWeights):
 def test_weights_are_kept_and_compared_before_the_record_is(collector, child, make_trial, tmp_path):
     trial, beside = make_trial(), Beside(tmp_path / "weights")
     record = collector.run(trial, beside=beside)
-    assert child.keep == tmp_path / "weights" / trial.id
+    assert child.keep == Keep(weights=tmp_path / "weights" / trial.id)
     assert (record.measurement.weights_moved, record.measurement.accuracy) == (2.0, 0.75)
     assert record.measurement.weights_apart == {"another": 0.5}
     # What is measured on them is in the store from the first: weights themselves never are.
     assert Collector(tmp_path, Listener()).stored(trial) == record
     collector.run(make_trial(seed=2))
-    assert child.keep is None
+    assert child.keep == KEEP_NOTHING
+    collector.run(make_trial(seed=3), model=tmp_path / "model")
+    assert child.keep == Keep(model=tmp_path / "model")
 
 
 def test_a_trial_without_a_result_has_no_weights_to_compare(collector, child, make_trial, tmp_path):

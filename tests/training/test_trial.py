@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from peftcore.conformance.tiny import review_rows
 from peftcore.data.examples import Examples
 from peftcore.errors import CheckFailed, LossNotFinite
-from peftcore.measuring.weights import BEGUN, TRAINED
+from peftcore.measuring.weights import BEGUN, TRAINED, Keep
 from peftcore.methods import Method
 from peftcore.models import attach as attaching
 from peftcore.models.attach import Classifier
@@ -40,7 +40,9 @@ def test_trained_weights_are_kept_as_they_were_before_and_after(
     make_trial: MakeTrial, method: Method, engine: Engine, tmp_path: Path
 ) -> None:
     trial = make_trial(method.slug, engine=engine)
-    measured = run_trial(trial, sample_of(trial), lambda _: None, keep=tmp_path).measurement
+    measured = run_trial(
+        trial, sample_of(trial), lambda _: None, keep=Keep(weights=tmp_path)
+    ).measurement
     before, after = (load_file(tmp_path / name) for name in (BEGUN, TRAINED))
     assert sum(tensor.numel() for tensor in after.values()) == measured["trainable_parameters"]
     assert before.keys() == after.keys()
