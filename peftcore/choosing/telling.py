@@ -16,6 +16,9 @@ from peftcore.results.records import Record
 AS_GOOD = 0.5
 """What must be beaten and is more probably as good than not, is named before anything else."""
 
+LEAST_LENGTH = 64
+"""To fewer tokens than this no text is advised to be cut."""
+
 SURELY = 0.9
 """From this probability on it is said to be so, and not that it may be."""
 
@@ -56,13 +59,22 @@ def verdict(choice: Choice) -> list[str]:
     lines += _missed(choice)
     lines += _probabilities(choice)
     lines += [_beaten(choice, one) for one in decision.references if one.as_good < AS_GOOD]
-    lines += [*_left_out(choice), *choice.race.notes]
+    lines += [*_left_out(choice), *choice.race.notes, *_for_more(choice)]
     if compared(choice) and decision.within < AS_GOOD:
         lines.append(
             "That is not sure: with a longer budget, more examples or a wider tolerance (--within) "
             "it would be surer."
         )
     return lines
+
+
+def _for_more(choice: Choice) -> list[str]:
+    """Return what would let a race go further that was on a part of the data, in a sentence."""
+    if choice.race.top == choice.race.train:
+        return []
+    half = choice.parts.task.max_length // 2
+    shorter = f" or texts cut shorter (--set max_length={half})" if half >= LEAST_LENGTH else ""
+    return [f"A longer budget{shorter} would let it race on more of them."]
 
 
 def _warnings(choice: Choice, constant: Always) -> list[str]:

@@ -119,6 +119,15 @@ def test_of_the_only_arm_that_was_tried_nothing_is_said_beside_others(make_choic
     assert ">99%" not in report(choice, [])
 
 
+def test_shorter_texts_are_advised_where_there_was_no_time_for_all_the_data(make_choice):
+    short = make_choice(budget=150)
+    assert len(short.decision.belief.standings) > 1
+    assert short.race.top < short.race.train
+    said = " ".join(verdict(short))
+    assert "A longer budget or texts cut shorter (--set max_length=128) would let it" in said
+    assert "would let it race on more" not in " ".join(verdict(make_choice()))
+
+
 def test_what_failed_or_took_too_much_memory_is_named(make_choice):
     away = {"failing": ("ia3@0.001",), "memory": {"dora": 9 * 10**9}}
     said = " ".join(verdict(make_choice(away=away, memory_bytes=2 * 10**9)))
