@@ -128,7 +128,8 @@ def stand(runs: Sequence[Run], end: int) -> list[Standing]:
     An arm that stopped early would yet have gained what those gained that went on from there (while
     none has: as much as they gained by their last doubling, for each that is left), and more if its
     own last doubling gained more than theirs: half of what it is ahead by at that pace. How unsure
-    that is, is that half again, or the spread among the others.
+    that is, is that half again, or the spread among the others (while none went on: of all arms in
+    their last doubling, without what is chance).
 
     Args:
         runs: all trials of the race.
@@ -172,8 +173,37 @@ def _gain(
     own = _pace(mine, size)
     ahead = 0.0 if own is None else (own - median(paces)) * doublings / 2
     common = fmean(others) if others else median(paces) * doublings
-    spread = pstdev(others) if others else 0.0
+    spread = pstdev(others) if others else _spread_of_paces(everybody, size) * doublings
     return max(0.0, common + ahead), max(GAIN_LEAST * doublings, spread, abs(ahead))
+
+
+def _spread_of_paces(everybody: Sequence[Sequence[Run]], size: int) -> float:
+    """Return by how much arms differ in what their last doubling brought, beyond what is chance.
+
+    Where some rise steeply that stood still before, and others yet stand still, the next doubling
+    may change places as the last one did.
+    """
+    paces, chances = [], []
+    for runs in everybody:
+        pace = _pace(runs, size)
+        if pace is not None:
+            paces.append(pace)
+            chances.append(_chance_of_pace(runs, size))
+    if len(paces) < 3:
+        return 0.0
+    return math.sqrt(max(0.0, float(np.var(paces, ddof=1)) - fmean(chances)))
+
+
+def _chance_of_pace(runs: Sequence[Run], size: int) -> float:
+    """Return the variance that examples and seeds alone give what a doubling brought."""
+    before = max(run.examples for run in runs if run.examples < size)
+    answers = [
+        np.mean([run.right for run in runs if run.examples == at and run.right is not None], axis=0)
+        for at in (size, before)
+    ]
+    seeds = _assumed(size) ** 2 + _assumed(before) ** 2
+    apart = float(np.var(answers[0] - answers[1])) / len(answers[0])
+    return (apart + seeds) / math.log2(size / before) ** 2
 
 
 def _pace(runs: Sequence[Run], size: int) -> float | None:

@@ -18,10 +18,11 @@ from peftcore.choosing.wording import gigabytes, percent
 from peftcore.errors import UsageError
 from peftcore.running.planning import FIRST_SEED
 
-DROPPED_BELOW = 0.05
-"""An arm less probably the best than this is dropped,"""
+DROPPED_TOGETHER = 0.2
+"""After each rung arms are dropped that are together less probably the best than this: of eighteen
+that are alike each is the best with 6%, so that a bound on each would drop them all;"""
 DROPPED_FROM = 1 / 4
-"""but not before it was trained on so much of the training set,"""
+"""but none before it was trained on so much of the training set,"""
 PLATEAU_UNTIL = 1 / 2
 """and one that has yet to learn anything at all not before this much."""
 
@@ -231,19 +232,21 @@ class Race:
         return order
 
     def _drop(self, size: int) -> None:
-        """Drop the arms that are improbably the best, as long as enough methods are left."""
+        """Drop the arms among which the best improbably is, as long as enough methods are left."""
         share = size / self.rungs[-1]
         if share < 0.99 * DROPPED_FROM:
             return
         if not self.has_standing():
             return
         best = self.belief(self.rungs[-1]).best()
+        together = 0.0
         for arm in sorted(self.alive(), key=lambda arm: best.get(arm.key, 1.0)):
-            if best.get(arm.key, 1.0) >= DROPPED_BELOW:
+            if together + best.get(arm.key, 1.0) >= DROPPED_TOGETHER:
                 break
             others = {other.method for other in self.alive() if other != arm}
             waits = share < 0.99 * PLATEAU_UNTIL and self._learned_nothing(arm, size)
             if len(others) >= FEWEST_METHODS and not waits:
+                together += best[arm.key]
                 self._end(
                     arm, End.BEHIND, f"dropped after {size:,}: {percent(best[arm.key])} to be best"
                 )

@@ -125,7 +125,9 @@ def race_in(world: World, arms: Sequence[Arm], *, budget: float = 1e6, **options
     return race
 
 
-def draw_world(number: int, *, spread: float, validation: int, seed_points: float) -> World:
+def draw_world(
+    number: int, *, spread: float, validation: int, seed_points: float, sudden: bool = False
+) -> World:
     """Return a world of eighteen arms whose curves rise, at paces of their own, to where they end.
 
     Args:
@@ -133,16 +135,20 @@ def draw_world(number: int, *, spread: float, validation: int, seed_points: floa
         spread: of the methods' true accuracies at the end, in points.
         validation: how many validation examples.
         seed_points: see :class:`World`.
+        sudden: whether arms learn little for long and then all at once, each at a size of its own.
     """
     random = np.random.default_rng([7, number])
     curves = {}
+    takes_off = random.uniform(-3.0, -1.0)
     for slug in SLUGS:
         end = 0.88 + random.standard_normal() * spread / 100
         for rate, loss in ((0.001, 0.0), (0.003, None), (0.0003, None)):
             # A rate beside the declared one is mostly worse, now and then better.
             lost = abs(random.normal(0.01, 0.015)) - 0.005 if loss is None else loss
             slow = random.uniform(0.02, 0.08)
-            curves[f"{slug}@{rate:g}"] = _curve(min(end - lost, 0.97), slow)
+            top = min(end - lost, 0.97)
+            later = random.normal(takes_off, 0.6) if sudden else None
+            curves[f"{slug}@{rate:g}"] = _curve(top, slow) if later is None else _sudden(top, later)
     return World(
         curves=curves, validation=validation, seed_points=seed_points, draw=10_000 + number
     )
@@ -156,6 +162,16 @@ def flat(accuracy: float) -> Callable[[int], float]:
 def _curve(end: float, slow: float) -> Callable[[int], float]:
     """Return a curve that ends at ``end`` and is lower by ``slow`` and more with each halving."""
     return lambda examples: max(0.5, end - slow * (np.log2(TRAIN / examples) ** 1.3) / 2)
+
+
+def _sudden(end: float, takes_off: float) -> Callable[[int], float]:
+    """Return a curve that leaves 60% steeply, ``takes_off`` doublings away from all examples."""
+
+    def curve(examples: int) -> float:
+        risen = 1 / (1 + np.exp(-5 * (np.log2(examples / TRAIN) - takes_off)))
+        return float(0.6 + (end - 0.6) * risen)
+
+    return curve
 
 
 @dataclass(frozen=True)
@@ -188,12 +204,24 @@ def outcome_of(world: World, race: Race, decision: Decision, tolerance: float) -
 
 
 def simulate(
-    worlds: int, *, spread: float, validation: int, seed_points: float, budget: float
+    worlds: int,
+    *,
+    spread: float,
+    validation: int,
+    seed_points: float,
+    budget: float,
+    sudden: bool = False,
 ) -> list[Outcome]:
     """Return what came of so many races."""
     found = []
     for number in range(worlds):
-        world = draw_world(number, spread=spread, validation=validation, seed_points=seed_points)
+        world = draw_world(
+            number,
+            spread=spread,
+            validation=validation,
+            seed_points=seed_points,
+            sudden=sudden,
+        )
         arms = [arm_of(slug, rate) for rate in (0.001, 0.003, 0.0003) for slug in SLUGS]
         race = race_in(world, arms, budget=budget)
         decision = decide(race, tolerance=0.005, cost=Cost.PARAMETERS)
@@ -203,29 +231,32 @@ def simulate(
 
 
 SITUATIONS = (
-    # spread of methods, validation examples, spread over seeds, budget in seconds
-    (0.5, 400, 0.7, 1200.0),
-    (1.5, 400, 0.7, 1200.0),
-    (3.0, 400, 0.7, 1200.0),
-    (1.5, 180, 0.7, 1200.0),
-    (1.5, 1000, 0.7, 1200.0),
-    (1.5, 400, 1.5, 1200.0),
-    (1.5, 400, 0.3, 1200.0),
-    (1.5, 400, 0.7, 600.0),
-    (1.5, 400, 0.7, 3600.0),
+    # spread of methods, validation examples, spread over seeds, budget in seconds, sudden
+    (0.5, 400, 0.7, 1200.0, False),
+    (1.5, 400, 0.7, 1200.0, False),
+    (3.0, 400, 0.7, 1200.0, False),
+    (1.5, 180, 0.7, 1200.0, False),
+    (1.5, 1000, 0.7, 1200.0, False),
+    (1.5, 400, 1.5, 1200.0, False),
+    (1.5, 400, 0.3, 1200.0, False),
+    (1.5, 400, 0.7, 600.0, False),
+    (1.5, 400, 0.7, 3600.0, False),
+    (1.5, 400, 0.7, 1200.0, True),
+    (1.5, 400, 0.7, 3600.0, True),
 )
 
 
 def to_table(worlds: int) -> str:
     """Return how often choices kept what they promised, as a table."""
     rows = []
-    for spread, validation, seed_points, budget in SITUATIONS:
+    for spread, validation, seed_points, budget, sudden in SITUATIONS:
         found = simulate(
             worlds,
             spread=spread,
             validation=validation,
             seed_points=seed_points,
             budget=budget,
+            sudden=sudden,
         )
         sure = [one for one in found if one.stated >= 0.8]
         seconds = np.array([one.runner_up for one in found if one.runner_up is not None])
@@ -235,6 +266,7 @@ def to_table(worlds: int) -> str:
                 f"{validation}",
                 f"{seed_points:g}",
                 f"{budget / 60:g} min",
+                "late, at once" if sudden else "evenly",
                 f"{np.mean([one.stated for one in found]):.0%}",
                 f"{np.mean([one.kept for one in found]):.0%}",
                 f"{np.mean([one.kept for one in sure]):.0%} of {len(sure)}" if sure else "—",
@@ -242,7 +274,7 @@ def to_table(worlds: int) -> str:
                 f"{seconds[:, 0].mean():.0%} / {seconds[:, 1].mean():.0%}",
             ]
         )
-    headings = ["Methods differ by", "Validation", "Seeds differ by", "Budget"]
+    headings = ["Methods differ by", "Validation", "Seeds differ by", "Budget", "They learn"]
     headings += ["Stated", "Kept", "Kept where 80% or more was stated", "Lost (points)"]
     headings += ["Runner-up: stated / kept"]
     return table(headings, rows, text_columns=0)

@@ -87,6 +87,23 @@ def test_an_arm_that_stopped_early_is_taken_to_gain_what_others_gained_from_ther
     assert 0.02 < belief.best()["ia3@0.001"] < 0.45
 
 
+@pytest.mark.parametrize(("apart", "unsure"), [(0.0, False), (0.12, True)])
+def test_while_none_has_gone_on_it_is_as_unsure_as_arms_differ_in_what_they_gained(apart, unsure):
+    ends = np.linspace(0.75 - apart, 0.75 + apart, len(SLUGS))
+    curves = {
+        f"{slug}@0.001": {200: 0.70, 400: end}.__getitem__
+        for slug, end in zip(SLUGS, ends, strict=True)
+    }
+    world = World(curves, validation=2000, seed_points=0.3)
+    runs = [run for size in (200, 400) for run in runs_of(world, slugs=SLUGS, size=size)]
+    standings = stand(runs, TRAIN)
+    # Two doublings are left: each may bring less or more by as much as the last one did.
+    middle = standings[len(SLUGS) // 2]
+    assert (middle.gain_spread > 0.1) == unsure
+    if not unsure:
+        assert middle.gain_spread < 0.06
+
+
 def test_an_arm_far_behind_neither_wins_nor_keeps_others_apart():
     curves = {f"{slug}@0.001": flat(0.88) for slug in SLUGS}
     with_outlier = World({**curves, "vera@0.001": flat(0.50)}, validation=400)

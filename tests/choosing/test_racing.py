@@ -84,6 +84,23 @@ def test_an_arm_that_has_not_left_the_plateau_is_not_judged_by_it_at_a_quarter()
     assert ends(race)["vera@0.001"] is End.BEHIND
 
 
+def test_of_many_that_are_alike_few_are_dropped_though_each_is_improbably_the_best():
+    arms = [arm_of(slug, rate) for rate in (0.001, 0.003, 0.0003) for slug in SLUGS]
+    race = race_in(World({arm.key: flat(0.85) for arm in arms}, draw=1), arms)
+    early = [arm for arm in arms if "after 400" in race.fates[arm.key].words]
+    assert 1 <= len(early) <= 6
+
+
+def test_where_some_rise_all_at_once_none_is_out_before_it_may_have():
+    """At a quarter two have risen; that others gained nothing yet says little of what they will."""
+    late = {f"{slug}@0.001": stepped(0.60, 0.61, 0.90, 0.93) for slug in ("ia3", "vera")}
+    soon = {f"{slug}@0.001": stepped(0.60, 0.75, 0.88, 0.90) for slug in ("full", "lora")}
+    world = World({**late, **soon})
+    race = race_in(world, [arm_of(slug) for slug in ("full", "lora", "ia3", "vera")])
+    chosen = decide(race, tolerance=0.005, cost=Cost.PARAMETERS).chosen
+    assert chosen in (arm_of("ia3"), arm_of("vera"))
+
+
 def test_two_methods_stay_to_the_end_however_far_one_is_behind():
     world = World(
         {
