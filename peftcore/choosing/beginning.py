@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
 
 from peftcore.choosing.asking import Request
 from peftcore.choosing.racing import Race
@@ -19,6 +20,16 @@ from peftcore.trials import fingerprint
 from peftcore.writing import write_whole
 
 _FILE = "races.json"
+
+
+class _Found(BaseModel):
+    """What a race found: the sizes it is raced on, and the examples of the last training."""
+
+    rungs: list[PositiveInt] = Field(min_length=1)
+    examples: PositiveInt
+
+
+_KEPT = TypeAdapter(dict[str, _Found])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,19 +61,19 @@ class Begun:
         """Give a race what it found when it was begun, if it was."""
         found = self._read().get(self.key)
         if found is not None:
-            race.rungs = list(found["rungs"])
-            race.ending = replace(race.ending, examples=int(found["examples"]))
+            race.rungs = list(found.rungs)
+            race.ending = replace(race.ending, examples=found.examples)
 
     def keep(self, race: Race) -> None:
         """Keep what a race has found."""
-        found = {"rungs": race.rungs, "examples": race.ending.examples}
-        content = {**self._read(), self.key: found}
+        found = _Found(rungs=race.rungs, examples=race.ending.examples)
+        kept = {**self._read(), self.key: found}
+        content = _KEPT.dump_python(kept, mode="json")
         write_whole(self.file, json.dumps(content, sort_keys=True, indent=1) + "\n")
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> dict[str, _Found]:
         try:
-            content = json.loads(self.file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return _KEPT.validate_json(self.file.read_bytes())
+        except (OSError, ValidationError):
             # It is found anew then.
             return {}
-        return content if isinstance(content, dict) else {}

@@ -159,9 +159,10 @@ def test_a_race_that_was_begun_goes_on_as_the_race_that_it_was(tmp_path):
     other = Race(**{**vars(first), "rungs": []})
     Begun.of(replace(request, budget_seconds=171), other, tmp_path).take_up(other)
     assert other.rungs == []
-    begun.file.write_text("{")
-    begun.take_up(other)
-    assert other.rungs == []
+    for damaged in ("{", "[]", f'{{"{begun.key}": {{}}}}'):
+        begun.file.write_text(damaged)
+        begun.take_up(other)
+        assert other.rungs == []
 
 
 def test_methods_over_the_limit_of_memory_are_dropped_with_their_figures():
