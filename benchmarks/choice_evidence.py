@@ -160,7 +160,10 @@ def publish(work: Path, name: str, out: Path) -> None:
     """Publish what came of the choice and of everything run to the end."""
     folder = work / name
     out.mkdir(parents=True, exist_ok=True)
-    shutil.copy(folder / "about.json", out / f"{name}.json")
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    # Where it lies on this machine is nobody's concern.
+    del about["choice"]["out"]
+    (out / f"{name}.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
     shutil.copy(folder / "choice" / "records.jsonl", out / f"{name}-race.jsonl")
     with Store(folder / "to-the-end", create=False) as store:
         records = sorted(
@@ -250,7 +253,8 @@ def section(folder: Path, name: str) -> Iterator[str]:
     found = reached(records)
     rows = {arm: found[arm] for arm in arms(choice)}
     chosen = rows[choice["chosen"]["method"], choice["chosen"]["learning_rate"]]
-    best = max(rows.values(), key=lambda one: one.accuracy)
+    # Of several that are the best what was recommended is it.
+    best = max(rows.values(), key=lambda one: (one.accuracy, one is chosen))
     within = choice["within"] / 100
     task = records[0].trial["task"]
     low, high = (100 * end for end in choice["test_interval"])
@@ -270,7 +274,8 @@ def section(folder: Path, name: str) -> Iterator[str]:
     )
     yield (
         f"**To the end** each of the {len(rows)} arms was trained on the "
-        f"{task['train_examples']:,} examples that are not the choice's test set, and tested on "
+        f"{task['train_examples']:,} examples that are not the choice's test set, where the race "
+        f"was on {_largest(race):,} at the most, and tested on "
         f"{task['test_examples']:,} that the choice never saw. What was recommended is {behind}; "
         f"{as_good} of {len(rows)} are no more than {choice['within']:g} points below that. "
         f"Training took {_minutes(records):.0f} minutes of processor time, and in the choice, its "
@@ -285,7 +290,9 @@ def section(folder: Path, name: str) -> Iterator[str]:
             one.shown(),
             one.against(best) if one is not best else "—",
         ]
-        for key, one in sorted(rows.items(), key=lambda item: -item[1].accuracy)
+        for key, one in sorted(
+            rows.items(), key=lambda item: (-item[1].accuracy, item[1] is not chosen)
+        )
     ]
     lines += [
         [found[key].name, "a row to be beaten", "—", found[key].shown(), found[key].against(best)]
@@ -309,6 +316,12 @@ def _seeds(count: int) -> str:
 
 def _percent(share: float | None) -> str:
     return "—" if share is None else percent(share)
+
+
+def _largest(race: Sequence[Record]) -> int:
+    """Return the largest part of the training set that arms were compared on."""
+    compared = [r.trial for r in race if r.trial["data"]["name"].endswith("-race")]
+    return max(int(trial["task"]["train_examples"]) for trial in compared)
 
 
 def _minutes(records: Sequence[Record]) -> float:
