@@ -63,7 +63,12 @@ def started(folder: Path, size: int, *command: str) -> subprocess.CompletedProce
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "PEFTCORE_RUNTIME": str(folder / "runtime")},
+        env={
+            **os.environ,
+            "PEFTCORE_RUNTIME": str(folder / "runtime"),
+            # Compiled modules would be cut off at the limit, too, and break whatever imports them.
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
     )
 
