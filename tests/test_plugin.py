@@ -481,7 +481,7 @@ def test_parallel_workers_give_the_records_of_a_serial_session(
 def test_after_an_interruption_only_what_is_missing_runs(
     session: Session, benchmarks: Path, tiny: list[str], name: str
 ) -> None:
-    options = [*tiny, "--peft-method", "bow", "--peft-seeds", "2"]
+    options = [*tiny, "--peft-method", "head", "--peft-seeds", "2"]
     with (
         (benchmarks / "output.txt").open("w") as output,
         subprocess.Popen(
@@ -507,8 +507,8 @@ def test_after_an_interruption_only_what_is_missing_runs(
         assert [record.outcome for record in first] == [Outcome.OK]
     result = session(*options)
     result.assert_outcomes(passed=1)
-    assert "embedded bow seed 42" not in text_of(result)
-    assert "embedded bow seed 43: accuracy" in text_of(result)
+    assert "embedded head seed 42" not in text_of(result)
+    assert "embedded head seed 43: accuracy" in text_of(result)
     assert "reused 1 of 2 records" in text_of(result)
     last = stored(benchmarks)
     assert {record.outcome for record in last} == {Outcome.OK}
