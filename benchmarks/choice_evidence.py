@@ -29,9 +29,10 @@ from typing import Any
 import numpy as np
 from base_and_head import Version
 
-from peftcore.choosing.arms import End
+from peftcore.choosing.arms import Arm, End
 from peftcore.choosing.asking import DEFAULT_RATES
-from peftcore.choosing.parts import LABEL, PAIR, TEXT, divide
+from peftcore.choosing.parts import divide, write_part
+from peftcore.choosing.trialling import REFERENCES
 from peftcore.choosing.wording import in_minutes, percent
 from peftcore.data.adapting import adapt_files
 from peftcore.data.sources import read_examples
@@ -48,7 +49,6 @@ PUBLISHED = REPOSITORY / "reports" / "choose"
 SCENARIO = "imdb-minilm"
 """Whose backbone a choice has by default; all else of it is replaced by the choice's own."""
 
-REFERENCES = ("bow", "head")
 Z = 1.96
 
 
@@ -94,19 +94,10 @@ def write_data(asked: argparse.Namespace, folder: Path) -> tuple[Path, int, int]
     data = folder / "everything"
     data.mkdir(exist_ok=True)
     shutil.copy(parts.final / "train.jsonl", data / "train.jsonl")
-    rows = [
-        {
-            TEXT: examples.texts[n],
-            LABEL: fresh.class_of(label) if fresh.classes else label,
-            **({} if examples.pairs is None else {PAIR: examples.pairs[n]}),
-        }
-        for n, (text, label) in enumerate(zip(examples.joined(), examples.labels, strict=True))
-        # A text that the choice had is no fresh one.
-        if text not in known
-    ]
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    (data / "test.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return data, parts.train + parts.validation, len(rows)
+    # A text that the choice had is no fresh one.
+    new = [place for place, text in enumerate(examples.joined()) if text not in known]
+    write_part(data / "test.jsonl", examples.select(new), fresh)
+    return data, parts.train + parts.validation, len(new)
 
 
 def run(asked: argparse.Namespace) -> None:
@@ -221,14 +212,14 @@ def reached(records: Sequence[Record]) -> dict[tuple[str, float], Reached]:
         grouped.setdefault(key, []).append(record)
     found = {}
     for (slug, rate), trials in grouped.items():
-        name = find_method(slug).name
+        arm = Arm(method=find_method(slug), rate=rate)
         answers = [
             np.asarray(record.predictions) == np.asarray(record.labels)
             for record in trials
             if record.outcome is Outcome.OK
         ]
         found[slug, rate] = Reached(
-            name if slug in REFERENCES else f"{name} at {rate:g}",
+            arm.method.name if arm.method.reference else arm.words,
             np.stack(answers) if len(answers) == len(trials) else None,
         )
     return found

@@ -126,10 +126,10 @@ def divide(data: Path, task: Task, *, named: set[str], within: Path) -> Parts:
         counts=tuple(counts[label] for label in range(found.labels)),
         notes=tuple(notes),
     )
-    _write(parts.race / "train.jsonl", examples.select(train), written)
-    _write(parts.race / "test.jsonl", examples.select(validation), written)
-    _write(parts.final / "train.jsonl", examples.select([*train, *validation]), written)
-    _write(parts.final / "test.jsonl", kept, written)
+    write_part(parts.race / "train.jsonl", examples.select(train), written)
+    write_part(parts.race / "test.jsonl", examples.select(validation), written)
+    write_part(parts.final / "train.jsonl", examples.select([*train, *validation]), written)
+    write_part(parts.final / "test.jsonl", kept, written)
     return parts
 
 
@@ -270,7 +270,14 @@ def _digest(examples: Examples, tested: Examples | None) -> str:
     return digest.hexdigest()
 
 
-def _write(file: Path, examples: Examples, task: Task) -> None:
+def write_part(file: Path, examples: Examples, task: Task) -> None:
+    """Write examples to a file of JSON lines, in the columns that all parts have.
+
+    Args:
+        file: where to.
+        examples: what is written.
+        task: has the names of their classes, if they have any.
+    """
     pairs: Sequence[str | None] = examples.pairs or [None] * len(examples)
     lines = []
     for text, pair, label in zip(examples.texts, pairs, examples.labels, strict=True):
