@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +25,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from base_and_head import Version
 
 from peftcore.choosing.arms import Arm, End
@@ -38,6 +36,7 @@ from peftcore.data.adapting import adapt_files
 from peftcore.data.sources import read_examples
 from peftcore.methods import find_method
 from peftcore.report.markdown import escape, table
+from peftcore.report.pairing import answers_of, pair
 from peftcore.results.records import Record, read_records, write_records
 from peftcore.results.store import Store
 from peftcore.scenarios import Recipe, Task, override
@@ -48,8 +47,6 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PUBLISHED = REPOSITORY / "reports" / "choose"
 SCENARIO = "imdb-minilm"
 """Whose backbone a choice has by default; all else of it is replaced by the choice's own."""
-
-Z = 1.96
 
 
 # Running
@@ -173,35 +170,36 @@ class Reached:
 
     Attributes:
         name: what a reader calls it.
-        right: seeds × examples: which were answered right; ``None`` if a trial did not end well.
+        trials: one a seed, finished; none if one of them did not end well.
     """
 
     name: str
-    right: np.ndarray[Any, np.dtype[np.bool_]] | None
+    trials: tuple[Record, ...]
 
     @cached_property
     def accuracy(self) -> float:
         """The mean over seeds, a share of 1; of a trial that did not end well 0."""
-        return 0.0 if self.right is None else float(self.right.mean())
+        right = answers_of(self.trials) if self.trials else None
+        return 0.0 if right is None else float(right.mean())
 
     def shown(self) -> str:
         """Return the accuracy in percent, with the interval of one trained model."""
-        if self.right is None:
+        right = answers_of(self.trials) if self.trials else None
+        if right is None:
             return "failed"
-        if len(self.right) > 1:
-            each = ", ".join(f"{100 * one.mean():.1f}" for one in self.right)
+        if len(right) > 1:
+            each = ", ".join(f"{100 * one.mean():.1f}" for one in right)
             return f"{100 * self.accuracy:.1f} ({each})"
-        low, high = wilson(int(self.right.sum()), self.right.size)
+        low, high = wilson(int(right.sum()), right.size)
         return f"{100 * self.accuracy:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
     def against(self, other: Reached) -> str:
-        """Return the difference to another in points, with its interval over examples."""
-        if self.right is None or other.right is None:
+        """Return the difference to another in points, with its interval."""
+        paired = pair(self.trials, other.trials)
+        if paired is None or paired.interval_points is None:
             return "—"
-        apart = 100 * (self.right.mean(axis=0) - other.right.mean(axis=0))
-        half = Z * float(apart.std(ddof=1)) / math.sqrt(apart.size)
-        mean = float(apart.mean())
-        return f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
+        low, high = paired.interval_points
+        return f"{paired.mean_points:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def reached(records: Sequence[Record]) -> dict[tuple[str, float], Reached]:
@@ -213,14 +211,9 @@ def reached(records: Sequence[Record]) -> dict[tuple[str, float], Reached]:
     found = {}
     for (slug, rate), trials in grouped.items():
         arm = Arm(method=find_method(slug), rate=rate)
-        answers = [
-            np.asarray(record.predictions) == np.asarray(record.labels)
-            for record in trials
-            if record.outcome is Outcome.OK
-        ]
+        whole = all(record.outcome is Outcome.OK for record in trials)
         found[slug, rate] = Reached(
-            arm.method.name if arm.method.reference else arm.words,
-            np.stack(answers) if len(answers) == len(trials) else None,
+            arm.method.name if arm.method.reference else arm.words, tuple(trials) if whole else ()
         )
     return found
 
@@ -293,9 +286,12 @@ def section(folder: Path, name: str) -> Iterator[str]:
     headings = ["Arm", "In the race", f"Within {choice['within']:g} points, as stated"]
     headings += ["To the end (%)", "Less the best (points)"]
     yield table(headings, lines, text_columns=2)
+    of_what = "of these trained models; what another seed would change is not in it"
+    if seeds > 1:
+        of_what = "on texts like these, of other seeds and other examples"
     yield (
-        f"*{_seeds(seeds)}. Differences are paired, example by example, with the 95% interval over "
-        "examples of these trained models; what another seed would change is not in it.*"
+        f"*{_seeds(seeds)}. Differences are paired, example by example, with the 95% interval "
+        f"{of_what}.*"
     )
 
 
