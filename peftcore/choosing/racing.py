@@ -22,7 +22,7 @@ DROPPED_TOGETHER = 0.2
 """After each rung arms are dropped that are together less probably the best than this: of eighteen
 that are alike each is the best with 6%, so that a bound on each would drop them all;"""
 DROPPED_FROM = 1 / 4
-"""but none before it was trained on so much of the training set,"""
+"""but none before it was trained on so much of what is raced on,"""
 PLATEAU_UNTIL = 1 / 2
 """and one that has yet to learn anything at all not before this much."""
 
@@ -151,13 +151,6 @@ class Race:
             self.ending, self.rungs = replace(self.ending, examples=last), rungs_of(ladder, top)
             if self._affordable():
                 break
-        top = self.rungs[-1]
-        if top < self.train:
-            self.notes.append(
-                f"The budget was too short to race on all {self.train:,} training examples: it "
-                f"was on {top:,} of them ({top / self.train:.0%}), as the probabilities are; on "
-                "all of them another one may be better."
-            )
 
     def finish(self) -> None:
         """Run all that :meth:`begin` has left to do."""
@@ -166,9 +159,19 @@ class Race:
             self._rung(number, began)
             if size < self.rungs[-1]:
                 self._drop(size)
-        for arm in self.alive():
-            self._end(arm, End.FINISHED, "raced to the end")
+        for arm in self.arms:
+            # Where nothing went on from a rung it was the last one, for those that were left, too.
+            if self.end_of(arm) is None or (
+                self.end_of(arm) is End.BUDGET and self._showed(arm, self.top)
+            ):
+                self._end(arm, End.FINISHED, "raced to the end")
         self._use_what_is_left()
+        if self.top < self.train:
+            self.notes.append(
+                f"The budget was too short to race on all {self.train:,} training examples: it "
+                f"was on {self.top:,} of them ({self.top / self.train:.0%}), as the probabilities "
+                "are; on all of them another one may be better."
+            )
 
     def reserve(self) -> float:
         """Return the seconds that must be kept for what is to be done after the race."""
@@ -309,20 +312,27 @@ class Race:
         if run.stopped:
             # That says nothing against it: what it showed before counts.
             if self.end_of(arm) is not End.FINISHED:
-                showed = any(one.arm == arm and one.right is not None for one in self.runs)
+                showed = any(self._showed(arm, one.examples) for one in self.runs)
                 words = f"left: stopped on {size:,} for want of time"
                 self._end(arm, End.BUDGET if showed else End.UNTRIED, words)
             return False
         if run.right is None:
-            self._end(
-                arm, End.FAILED, f"failed on {size:,}: {run.problem or 'it did not end well'}"
-            )
+            problem = run.problem or "it did not end well"
+            if self.end_of(arm) is End.FINISHED:
+                # What it came to with other seeds is no worse for that, but a reader must know.
+                self.notes.append(
+                    f"{arm.words} failed with seed {seed} ({problem}): what is believed of it is "
+                    "of the seeds with which it ended well."
+                )
+                return False
+            self._end(arm, End.FAILED, f"failed on {size:,}: {problem}")
             return False
         limit, taken = self.memory_bytes, run.peak_bytes
         if limit is not None and taken is not None and taken > limit:
             words = f"dropped: it takes {gigabytes(taken)}, more than {gigabytes(limit)}"
             for other in self.arms:
-                if other.method == arm.method and other.key not in self.fates:
+                waits = self.end_of(other) in (None, End.BUDGET, End.UNTRIED)
+                if other.method == arm.method and waits:
                     self._end(other, End.MEMORY, words)
             self.fates[arm.key] = Fate(end=End.MEMORY, words=words)
             return False
@@ -336,3 +346,8 @@ class Race:
 
     def _has_run(self, arm: Arm, size: int) -> bool:
         return any((run.arm, run.examples) == (arm, size) for run in self.runs)
+
+    def _showed(self, arm: Arm, size: int) -> bool:
+        """Return whether a trial of an arm on so many examples ended well."""
+        found = [run for run in self.runs if (run.arm, run.examples) == (arm, size)]
+        return any(run.right is not None for run in found)

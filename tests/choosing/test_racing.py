@@ -154,6 +154,7 @@ def test_a_race_that_was_begun_goes_on_as_the_race_that_it_was(tmp_path):
     found.begin()
     assert found.rungs == first.rungs
     assert found.ending.examples == first.ending.examples
+    found.finish()
     assert found.notes == first.notes
     # Another budget is another race, and a file that can't be read is none.
     other = Race(**{**vars(first), "rungs": []})
@@ -178,6 +179,17 @@ def test_methods_over_the_limit_of_memory_are_dropped_with_their_figures():
         assert len([one for one in world.asked if one[0].startswith(slug)]) == 1
     chosen = decide(race, tolerance=0.005, cost=Cost.PARAMETERS).chosen
     assert chosen.method.slug not in ("full", "dora")
+
+
+def test_a_method_over_the_limit_is_tried_with_no_rate_that_had_to_wait():
+    rates = (0.001, 0.003, 0.0003)
+    arms = [arm_of("lora", rate) for rate in rates] + [arm_of("full", rate) for rate in rates]
+    world = World({arm.key: flat(0.85) for arm in arms}, memory={"full": 9 * 10**9})
+    # There is time for one rate of Full on an eighth, and for the others when the race is over.
+    race = race_in(world, arms, memory_bytes=2 * 10**9, budget=500, beside=0)
+    full = [one for one in world.asked if one[0].startswith("full")]
+    assert len(full) == 1
+    assert {ends(race)[arm.key] for arm in arms if arm.method.slug == "full"} == {End.MEMORY}
 
 
 def test_a_limit_that_no_method_keeps_is_refused_with_the_least_that_is_needed(tmp_path):
@@ -211,6 +223,37 @@ def test_an_arm_whose_repeat_was_stopped_for_time_keeps_what_it_showed():
     assert any(run.stopped for run in race.runs)
     assert set(ends(race).values()) == {End.FINISHED}
     assert decide(race, tolerance=0.005, cost=Cost.TIME).chosen == arm_of("full")
+
+
+def test_an_arm_whose_repeat_failed_keeps_what_it_showed_and_it_is_said():
+    class Unlucky(World):
+        def run(self, arm, examples, seed, most_seconds):
+            self.failing = ("full@0.001",) if seed == 43 else ()
+            return super().run(arm, examples, seed, most_seconds)
+
+    world = Unlucky({"full@0.001": flat(0.90), "lora@0.001": flat(0.89)}, validation=1000)
+    race = race_in(world, [arm_of("full"), arm_of("lora")], budget=1000)
+    assert ("full@0.001", TRAIN, 43) in world.asked
+    assert set(ends(race).values()) == {End.FINISHED}
+    assert decide(race, tolerance=0.005, cost=Cost.TIME).chosen == arm_of("full")
+    assert any("Full at 0.001 failed with seed 43 (nan: the loss" in note for note in race.notes)
+    # It is not tried with the same seed for ever.
+    assert len(world.asked) == len(set(world.asked))
+
+
+def test_where_nothing_goes_on_from_a_rung_that_was_the_last_one_and_no_trial_counts_twice():
+    class Slow(World):
+        def run(self, arm, examples, seed, most_seconds):
+            # Another program takes the machine from a half of the examples on.
+            return super().run(arm, examples, seed, -1.0 if examples > 400 else most_seconds)
+
+    curves = {f"{slug}@0.001": flat(0.88) for slug in ("full", "lora", "ia3")}
+    world = Slow(curves, validation=1000)
+    race = race_in(world, [arm_of(slug) for slug in ("full", "lora", "ia3")], budget=2000)
+    assert race.top == 400
+    assert set(ends(race).values()) == {End.FINISHED}
+    assert len(world.asked) == len(set(world.asked))
+    assert any("it was on 400 of them (25%)" in note for note in race.notes)
 
 
 def test_an_arm_stopped_for_time_is_left_and_not_called_a_failure():
