@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, median, pstdev
+from statistics import fmean, median, stdev
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,9 @@ GAIN_LEAST = 0.005
 """What a doubling of the examples may bring more or less than expected, at the least."""
 GAIN_UNKNOWN = (0.01, 0.02)
 """Mean and spread of what a doubling brings, where nothing was seen of it."""
+
+FEWEST_GAINS = 4
+"""Of fewer arms that went on, how far they differ in what they gained tells little of others."""
 
 OUT_OF_CONTENTION = (4.0, 0.03)
 """So many standard errors, and so far, behind the best an arm does not shape what is believed of
@@ -125,11 +128,13 @@ class Belief:
 def stand(runs: Sequence[Run], end: int) -> list[Standing]:
     """Return where each arm stands that has a trial which ended well.
 
-    An arm that stopped early would yet have gained what those gained that went on from there (while
-    none has: as much as they gained by their last doubling, for each that is left), and more if its
-    own last doubling gained more than theirs: half of what it is ahead by at that pace. How unsure
-    that is, is that half again, or the spread among the others (while none went on: of all arms in
-    their last doubling, without what is chance).
+    An arm that stopped early would yet have gained what those gained that went on from there, by
+    their median, as one of them may have fallen by a bad seed (while none has gone on: as much as
+    they gained by their last doubling, for each that is left); and more if its own last doubling
+    gained more than theirs: half of what it is ahead by at that pace. It would not have lost: those
+    that went on looked better than they were, and are the more likely to have lost what was luck.
+    How unsure that is, is that half again, or the spread among the others, and while these are few
+    that of all arms in their last doubling, without what is chance.
 
     Args:
         runs: all trials of the race.
@@ -172,8 +177,10 @@ def _gain(
         return GAIN_UNKNOWN[0] * doublings, GAIN_UNKNOWN[1] * doublings
     own = _pace(mine, size)
     ahead = 0.0 if own is None else (own - median(paces)) * doublings / 2
-    common = fmean(others) if others else median(paces) * doublings
-    spread = pstdev(others) if others else _spread_of_paces(everybody, size) * doublings
+    common = median(others) if others else median(paces) * doublings
+    spread = stdev(others) if len(others) > 1 else 0.0
+    if len(others) < FEWEST_GAINS:
+        spread = max(spread, _spread_of_paces(everybody, size) * doublings)
     return max(0.0, common + ahead), max(GAIN_LEAST * doublings, spread, abs(ahead))
 
 

@@ -87,6 +87,36 @@ def test_an_arm_that_stopped_early_is_taken_to_gain_what_others_gained_from_ther
     assert 0.02 < belief.best()["ia3@0.001"] < 0.45
 
 
+def test_one_arm_that_fell_by_a_bad_seed_does_not_make_others_fall():
+    gaining = {200: 0.70, 400: 0.80, 1600: 0.90}
+    curves = {f"{slug}@0.001": gaining.__getitem__ for slug in SLUGS}
+    curves["dora@0.001"] = {200: 0.70, 400: 0.80, 1600: 0.45}.__getitem__
+    world = World(curves, validation=4000, seed_points=0.1)
+    gone = ("full", "lora", "dora")
+    runs = [run for size in (200, 400) for run in runs_of(world, slugs=SLUGS, size=size)]
+    runs += runs_of(world, slugs=gone)
+    early = [one for one in stand(runs, TRAIN) if one.arm.method.slug not in gone]
+    assert len(early) == 3
+    for one in early:
+        assert one.gain == pytest.approx(0.10, abs=0.02)
+        # But it may fall, too.
+        assert one.gain_spread > 0.15
+
+
+def test_of_one_arm_that_went_on_not_much_follows_for_others():
+    slopes = dict(zip(SLUGS, np.linspace(0.0, 0.2, len(SLUGS)), strict=True))
+    curves = {
+        f"{slug}@0.001": {200: 0.70, 400: 0.70 + slope, 1600: 0.90}.__getitem__
+        for slug, slope in slopes.items()
+    }
+    world = World(curves, validation=4000, seed_points=0.1)
+    before = [run for size in (200, 400) for run in runs_of(world, slugs=SLUGS, size=size)]
+    (unsure,) = {one.gain_spread for one in stand(before, TRAIN) if one.arm == arm_of("ia3")}
+    runs = before + runs_of(world, slugs=("full",))
+    (still,) = {one.gain_spread for one in stand(runs, TRAIN) if one.arm == arm_of("ia3")}
+    assert still == pytest.approx(unsure)
+
+
 @pytest.mark.parametrize(("apart", "unsure"), [(0.0, False), (0.12, True)])
 def test_while_none_has_gone_on_it_is_as_unsure_as_arms_differ_in_what_they_gained(apart, unsure):
     ends = np.linspace(0.75 - apart, 0.75 + apart, len(SLUGS))
