@@ -38,7 +38,7 @@ class Begun:
 
     Attributes:
         file: where they are kept.
-        key: what tells this race from others: all that was asked for, and where it runs.
+        key: what tells this race from others: all that its beginning follows from.
     """
 
     file: Path

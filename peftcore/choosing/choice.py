@@ -11,6 +11,7 @@ from peftcore.choosing.asking import DEFAULT_METHODS, Request, parse_raced
 from peftcore.choosing.beginning import Begun
 from peftcore.choosing.deciding import Decision, as_tested, decide
 from peftcore.choosing.delivering import Delivered, deliver, kept_in, require_usable
+from peftcore.choosing.pace import seconds_like
 from peftcore.choosing.parts import Parts, divide
 from peftcore.choosing.racing import SPARE, Ending, Race
 from peftcore.choosing.trialling import (
@@ -101,8 +102,8 @@ def _choose(request: Request, display: Display, tell: Tell) -> Choice:
     task, recipe, named = override(Task(), LAST_COUNTS, request.settings)
     for name in sorted(named & _FROM_DATA):
         raise UsageError(f"--set {name}=… is for peftcore run: here it is found by the race itself")
-    require_usable(request.out)
     parts = divide(request.data, task, named=named, within=store_of(request.store))
+    require_usable(request.out)
     for note in parts.notes:
         tell(note)
     classes = ", ".join(parts.task.class_of(label) for label in range(parts.task.labels))
@@ -124,7 +125,7 @@ def _choose(request: Request, display: Display, tell: Tell) -> Choice:
         spent=bench.spent,
         budget_seconds=request.budget_seconds,
         tolerance=request.within / 100,
-        majority=0.0,
+        majority=parts.majority,
         memory_bytes=request.memory_bytes,
         beside=1,
         known=bench.known,
@@ -132,8 +133,9 @@ def _choose(request: Request, display: Display, tell: Tell) -> Choice:
     begun = Begun.of(request, race, parts.folder)
     begun.take_up(race)
     race.begin()
-    begun.keep(race)
-    race.majority = bench.majority()
+    if race.pace.seen:
+        # Where no trial ended, what there is time for was not found.
+        begun.keep(race)
     size = race.rungs[-1]
     references = [bench.refer(slug, size) for slug in REFERENCES]
     race.notes += [
@@ -194,10 +196,7 @@ def _conclude(
         )
     spent = bench.spent()
     if spent > (1 + SPARE) * request.budget_seconds:
-        race.notes.append(
-            f"It took {in_minutes(spent)}, more than the {in_minutes(request.budget_seconds)} of "
-            "the budget: that was too short, or the machine became slower."
-        )
+        race.notes.append(_too_long(spent, bench.earlier_seconds, request.budget_seconds))
     return Choice(
         request=request,
         parts=parts,
@@ -208,6 +207,21 @@ def _conclude(
         delivered=delivered,
         records=tuple(bench.records),
         spent_seconds=spent,
+    )
+
+
+def _too_long(spent: float, earlier: float, budget: float) -> str:
+    """Return that it took longer than it was to, in a sentence."""
+    took, given = in_minutes(spent), in_minutes(budget)
+    if earlier:
+        return (
+            f"All that it rests on took {took}, {in_minutes(earlier)} of them in earlier sessions, "
+            f"and so more than the {given} of the budget: that was longer then, or too short, or "
+            "the machine became slower."
+        )
+    return (
+        f"It took {took}, more than the {given} of the budget: that was too short, or the machine "
+        "became slower."
     )
 
 
@@ -222,13 +236,18 @@ def _last_examples(race: Race, bench: Bench, chosen: Arm, everything: int) -> in
     for step in range(LAST_STEPS, 1, -1):
         examples = round(everything * step / LAST_STEPS)
         if examples <= max(fitting, race.ending.examples) or bench.has_tested(chosen, examples):
-            return examples
+            return max(examples, race.ending.examples)
     return race.ending.examples
 
 
 def _fixed_seconds(race: Race, references: list[Run]) -> float:
     """Return what must be kept for the bag of words' test, and for trying what is handed on."""
-    words = [run.wall_seconds for run in references if run.arm.method.slug == _BAG_OF_WORDS]
+    last = race.ending
+    words = [
+        seconds_like(run, last.examples, last.evaluation)
+        for run in references
+        if run.arm.method.slug == _BAG_OF_WORDS
+    ]
     return sum(words) + race.pace.overhead()
 
 
@@ -236,7 +255,7 @@ def _has_time(race: Race, bench: Bench, run: Run, examples: int) -> bool:
     """Return whether a reference row can be tested; a bag of words always, it is quick."""
     if run.arm.method.slug == _BAG_OF_WORDS or bench.has_tested(run.arm, examples):
         return True
-    seconds = run.wall_seconds + run.train_seconds * (examples / run.examples - 1)
+    seconds = seconds_like(run, examples, race.ending.evaluation)
     return bench.spent() + seconds + race.pace.overhead() <= race.budget_seconds
 
 

@@ -42,11 +42,12 @@ class Pace:
             return None
         run = self.seen.get(slug)
         if run is not None:
-            return (1 + spare) * _seconds(run, examples, evaluation)
+            return (1 + spare) * seconds_like(run, examples, evaluation)
         alike = [
             one for one in self.seen.values() if one.arm.method.trains is not Trains.EVERYTHING
         ]
-        slowest = max(_seconds(one, examples, evaluation) for one in alike or self.seen.values())
+        trials = alike or self.seen.values()
+        slowest = max(seconds_like(one, examples, evaluation) for one in trials)
         return (1 + spare) * slowest
 
     def overhead(self) -> float:
@@ -67,6 +68,13 @@ def _overhead(run: Run) -> float:
     return max(0.0, rest)
 
 
-def _seconds(run: Run, examples: int, evaluation: float) -> float:
+def seconds_like(run: Run, examples: int, evaluation: float) -> float:
+    """Return the seconds of a trial like this one on so many examples.
+
+    Args:
+        run: that was measured.
+        examples: how many are trained on.
+        evaluation: how many are evaluated, as a multiple of those that it evaluated.
+    """
     per_example = run.train_seconds / run.examples
     return _overhead(run) + per_example * examples + run.eval_seconds * evaluation

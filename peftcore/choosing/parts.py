@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from peftcore.data.adapting import adapt_files
-from peftcore.data.examples import Examples
+from peftcore.data.examples import Examples, evaluated_rows
 from peftcore.data.reading import SUFFIXES, files_of
 from peftcore.data.sources import read_examples
 from peftcore.errors import UsageError
+from peftcore.running.planning import FIRST_SEED
 from peftcore.scenarios import Task
 from peftcore.writing import write_whole
 
@@ -51,6 +52,8 @@ class Parts:
         test: how many are kept apart for the end.
         own_test: whether the data came with a test set.
         counts: of each class, how many examples there are beside those kept for the end.
+        majority: the share of the validation examples that are of their most frequent class.
+        seen_tests: how many of the test texts are trained on too.
         notes: what a reader should know of how they came about, in sentences.
     """
 
@@ -62,6 +65,8 @@ class Parts:
     test: int
     own_test: bool
     counts: tuple[int, ...]
+    majority: float
+    seen_tests: int = 0
     notes: tuple[str, ...] = ()
 
     @property
@@ -100,14 +105,15 @@ def divide(data: Path, task: Task, *, named: set[str], within: Path) -> Parts:
         examples, digest=digest, test_share=0.0 if tested is not None else TEST_SHARE
     )
     kept = examples.select(test) if tested is None else tested
-    if tested is not None:
-        known = set(examples.joined())
-        seen = sum(text in known for text in tested.joined())
-        if seen:
-            notes.append(
-                f"{seen:,} of {len(tested):,} test texts are in the training set too: the test "
-                "accuracy is too good by what was learned by heart."
-            )
+    known = set(examples.select([*train, *validation]).joined())
+    last = replace(found, test_examples=min(len(kept), MOST_TEST))
+    tests = kept.select(evaluated_rows(last.describe(), len(kept), FIRST_SEED))
+    seen = sum(text in known for text in tests.joined())
+    if seen:
+        notes.append(
+            f"{seen:,} of {len(tests):,} test texts are in the training set too: the test "
+            "accuracy is too good by what was learned by heart."
+        )
     counts = Counter(examples.labels[position] for position in [*train, *validation])
     written = replace(
         found,
@@ -121,9 +127,12 @@ def divide(data: Path, task: Task, *, named: set[str], within: Path) -> Parts:
         task=written,
         train=len(train),
         validation=len(validation),
-        test=min(len(kept), MOST_TEST),
+        test=len(tests),
         own_test=tested is not None,
         counts=tuple(counts[label] for label in range(found.labels)),
+        majority=max(Counter(examples.labels[one] for one in validation).values())
+        / len(validation),
+        seen_tests=seen,
         notes=tuple(notes),
     )
     write_part(parts.race / "train.jsonl", examples.select(train), written)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from peftcore.choosing.arms import Arm, Run
 from peftcore.choosing.asking import Request
@@ -39,6 +39,7 @@ MOST_EPOCHS = 10
 """Few examples are gone through more often, up to this, until there are so many updates."""
 
 _LEDGER = "seconds.json"
+_SECONDS = TypeAdapter(dict[str, list[float]])
 LEAST_SECONDS = 20.0
 """No trial is given less: a prediction that was wrong must not stop what is nearly done."""
 
@@ -70,26 +71,30 @@ class Ledger:
 
     Attributes:
         file: where it is kept.
-        seconds: by the trial's id.
+        seconds: by the trial's id, of each time it was run: what fails is run again.
     """
 
     file: Path
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
     def at(cls, file: Path) -> Ledger:
         """Return the ledger that a file holds; an empty one where it holds none."""
         try:
-            known = json.loads(file.read_text(encoding="utf-8"))
-            return cls(file, {str(name): float(value) for name, value in known.items()})
-        except (OSError, ValueError, AttributeError, TypeError):
+            return cls(file, _SECONDS.validate_json(file.read_bytes()))
+        except (OSError, ValidationError):
             # Only what trials of earlier sessions took is then estimated from their records.
             return cls(file)
 
+    def last(self, trial: str) -> float | None:
+        """Return what a trial took when it was last run; ``None`` where that was not kept."""
+        return self.seconds.get(trial, [None])[-1]
+
     def enter(self, trial: str, seconds: float) -> None:
         """Keep what a trial took, for this session and later ones."""
-        self.seconds[trial] = seconds
-        write_whole(self.file, json.dumps(self.seconds, sort_keys=True, indent=1) + "\n")
+        self.seconds.setdefault(trial, []).append(seconds)
+        content = _SECONDS.dump_json(self.seconds, indent=1)
+        write_whole(self.file, content.decode("utf-8") + "\n")
 
 
 @dataclass(kw_only=True)
@@ -166,11 +171,6 @@ class Bench:
         trial = _trial(self.race[arm.method.slug], arm.rate, examples, seed)
         return self.collector.stored(trial) is not None
 
-    def majority(self) -> float:
-        """Return the share of validation examples in their most frequent class."""
-        shares = [one.measurement.majority_share for one in self.records if one.measurement]
-        return next((share for share in shares if share is not None), 0.5)
-
     def train(self, arm: Arm, examples: int, seed: int, most_seconds: float) -> Run:
         """Train an arm on so many examples of the race and return what came of it."""
         trial = _trial(self.race[arm.method.slug], arm.rate, examples, seed)
@@ -212,7 +212,8 @@ class Bench:
         record = self.collector.stored(trial)
         if keeps and not self.model_of(trial).is_dir():
             record = None
-        reused = record is not None
+        reused, before = record is not None, self.ledger.seconds.get(trial.id, ())
+        self.earlier_seconds += sum(before)
         if record is None:
             record = (
                 self.collector.run(trial, model=self.model_of(trial))
@@ -223,8 +224,8 @@ class Bench:
         else:
             self.display.done(name, f"known: {record.summary()}")
         self.records.append(record)
-        run = _as_run(arm, trial, record, self.ledger.seconds.get(trial.id))
-        if reused:
+        run = _as_run(arm, trial, record, self.ledger.last(trial.id))
+        if reused and not before:
             self.earlier_seconds += run.wall_seconds
         return run, record
 
@@ -242,7 +243,7 @@ def others_tested(folder: Path, last: Record) -> int:
         record.id
         for record in records
         if record.outcome is Outcome.OK
-        and record.trial["data"]["name"] == last.trial["data"]["name"]
+        and record.trial["data"]["identity"] == last.trial["data"]["identity"]
         and record.method not in REFERENCES
     }
     return len(others - {last.id})

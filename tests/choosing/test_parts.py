@@ -129,7 +129,10 @@ def test_a_folder_keeps_its_own_test_set_for_the_end(tmp_path):
     assert (len(train), len(validation)) == (80, 20)
     assert test == tested
     assert parts.own_test
+    assert parts.seen_tests == 1
     assert "1 of 41 test texts are in the training set too" in parts.notes[0]
+    most = max(Counter(label for _, label in validation).values())
+    assert parts.majority == most / len(validation)
 
 
 def test_guessed_columns_are_said_and_pairs_stay_pairs(tmp_path):
