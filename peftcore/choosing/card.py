@@ -8,8 +8,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from peftcore.choosing.choice import Choice
 from peftcore.choosing.delivering import ADAPTER_FOLDER, base_of
-from peftcore.choosing.telling import compared, epochs_of
-from peftcore.choosing.testing import classes_of, test_accuracy
+from peftcore.choosing.telling import compared, epochs_of, how_new
+from peftcore.choosing.testing import classes_of, tested_accuracy
 from peftcore.choosing.using import APART_FILE
 from peftcore.choosing.wording import percent
 from peftcore.methods import Trains
@@ -23,7 +23,7 @@ def write_card(choice: Choice) -> str:
     trial, parts = choice.trial, choice.parts
     method, backbone = trial.method, trial.backbone
     adapter = method.trains is Trains.ADAPTER
-    tested, low, high = test_accuracy(choice.record)
+    tested, low, high = tested_accuracy(choice.record)
     found = classes_of(choice.record)
     results = (
         ("accuracy", "Accuracy", tested / 100),
@@ -61,7 +61,7 @@ A text classifier: {escape(name)}, fine-tuned with {escape(method.name)}. {escap
 
 - **Classes**: {", ".join(escape(one) for one in classes)}
 - **Test accuracy**: {tested:.1f}%, 95% interval [{low:.1f}, {high:.1f}] of this one trained model,
-  on {len(choice.record.labels or ()):,} examples that neither it nor its choice had seen
+  on {len(choice.record.labels or ()):,} examples, {how_new(choice)}
 - **Test macro-F1**: {found.macro_f1:.1f}%, and Matthews' correlation {found.matthews:.3f}
 - **Why this method**: {_reason(choice)}
 
@@ -89,7 +89,7 @@ accuracy on other texts, nor of how it treats groups of people that the data doe
 def _reason(choice: Choice) -> str:
     """Return why this method was taken."""
     if not compared(choice):
-        return "it was the only one that could be tried"
+        return "it was the only one that could be compared"
     top, all_of_it = choice.race.top, choice.race.train
     part = "" if top == all_of_it else f", on {top:,} of {all_of_it:,} training examples"
     return (

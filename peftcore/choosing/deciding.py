@@ -143,7 +143,7 @@ def _cost(race: Race, arm: Arm, cost: Cost) -> float:
         return run.peak_bytes or math.inf
     # Two rates of one method take as long as each other on as many examples, but for chance.
     return min(
-        other.train_seconds
+        other.train_seconds / other.examples
         for other in race.runs
         if (other.arm.method, other.examples) == (arm.method, run.examples)
         and other.right is not None

@@ -40,13 +40,11 @@ class Delivered:
 
     Attributes:
         folder: where it is.
-        bytes: of its weights.
         tried: how many test examples it answered after it was loaded again.
         equal: how many of them as the trial did.
     """
 
     folder: Path
-    bytes: int
     tried: int
     equal: int
 
@@ -139,7 +137,6 @@ def deliver(trial: Trial, saved: Path, out: Path, predictions: Sequence[int]) ->
     fresh.rename(folder)
     return Delivered(
         folder=folder,
-        bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
         tried=len(few),
         equal=equal,
     )

@@ -76,9 +76,9 @@ def draw_race(choice: Choice) -> Plot:
     return Plot(
         name=FIGURE,
         caption=f"Each line is a method with one learning rate, trained anew on each part. A ring "
-        f"marks what was chosen, {name}; a red cross an arm that was dropped. Lines that end "
-        "without one were left for want of time. Bars, of what was chosen and of the runner-up, "
-        "are the 95% interval of one trained model on other examples.",
+        f"marks what was chosen, {name}; a red cross an arm that was dropped or failed. Other "
+        "lines that end before the last part were left for want of time. Bars, of what was chosen "
+        "and of the runner-up, are the 95% interval of one trained model on other examples.",
         alt=f"Validation accuracy against training examples; {name} is chosen at "
         f"{100 * (last_run(race, decision.chosen).accuracy or 0):.1f}%",
         figure=figure,

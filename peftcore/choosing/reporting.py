@@ -10,7 +10,7 @@ from peftcore.choosing.choice import Choice
 from peftcore.choosing.deciding import last_run
 from peftcore.choosing.delivering import ADAPTER_FOLDER, CARD_FILE, RECORDS_FILE, base_of
 from peftcore.choosing.telling import compared, epochs_of, seen_accuracy, verdict
-from peftcore.choosing.testing import always, classes_of, classes_table, test_accuracy
+from peftcore.choosing.testing import always, classes_of, classes_table, tested_accuracy
 from peftcore.choosing.trialling import peak_of
 from peftcore.choosing.wording import gigabytes, in_minutes, percent
 from peftcore.report.canvas import Plot
@@ -149,7 +149,7 @@ def _references_table(choice: Choice) -> str:
 
 
 def _tested(record: Record) -> list[str]:
-    accuracy, low, high = test_accuracy(record)
+    accuracy, low, high = tested_accuracy(record)
     return [f"{accuracy:.1f}% [{low:.1f}, {high:.1f}]", *_by_class(classes_of(record))]
 
 
@@ -186,14 +186,16 @@ def _facts(choice: Choice) -> list[str]:
 
 
 def _assumptions(choice: Choice) -> str:
-    spread = 100 * choice.decision.belief.seed_spread
+    belief = choice.decision.belief
+    repeated = any(len(one.accuracies) > 1 for one in belief.standings)
+    by = "by what repeated arms showed and by what is usual" if repeated else "as is usual"
     return (
         "They are about true accuracies: on texts like these and over seeds. Answers are compared "
         "pair by pair, example by example. One trained model is taken to differ from another of "
-        f"the same arm by {spread:.1f} points (standard deviation), by what repeated arms showed "
-        "and by what is usual; an arm that stopped early is taken to gain what the others gained "
-        "from there, or what its own last step promised. Only arms that were tried are spoken of. "
-        "How it is computed, and how often it is right, is in peftcore's docs/choose.md."
+        f"the same arm by {100 * belief.seed_spread:.1f} points (standard deviation), {by}; an arm "
+        "that stopped early is taken to gain what the others gained from there, or what its own "
+        "last step promised. Only arms that were tried are spoken of. How it is computed, and how "
+        "often it is right, is in peftcore's docs/choose.md."
     )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from peftcore.choosing.arms import End
 from peftcore.choosing.asking import Cost
 from peftcore.choosing.choice import Choice
-from peftcore.choosing.deciding import Reference
-from peftcore.choosing.testing import Always, always, classes_of, missed, test_accuracy
+from peftcore.choosing.deciding import Reference, last_run
+from peftcore.choosing.testing import Always, always, classes_of, missed, tested_accuracy
 from peftcore.choosing.wording import percent
 from peftcore.report.markdown import listed
 from peftcore.results.records import Record
@@ -44,11 +44,11 @@ def verdict(choice: Choice) -> list[str]:
     chosen = decision.chosen
     lines = [f"Use {chosen.method.name} with a learning rate of {chosen.rate:g}."]
     lines += _warnings(choice, constant)
-    _, low, high = test_accuracy(choice.record)
+    _, low, high = tested_accuracy(choice.record)
     lines.append(
-        f"The accuracy of {chosen.method.name} on {_answers(choice.record):,} test examples, which "
-        f"nothing was trained on or chosen by, is {_tested(choice)} (95% interval of this one "
-        f"trained model: {low:.1f}% to {high:.1f}%)."
+        f"The accuracy of {chosen.method.name} on {_answers(choice.record):,} test examples, "
+        f"{how_new(choice)}, is {_tested(choice)} (95% interval of this one trained model: "
+        f"{low:.1f}% to {high:.1f}%)."
     )
     found = classes_of(choice.record)
     lines.append(
@@ -102,6 +102,14 @@ def _warnings(choice: Choice, constant: Always) -> list[str]:
     return lines
 
 
+def how_new(choice: Choice) -> str:
+    """Return whether the test examples are new to what was chosen, as a clause."""
+    seen = choice.parts.seen_tests
+    if not seen:
+        return "which nothing was trained on or chosen by"
+    return f"which nothing was chosen by, but {seen:,} of them are in the training set too"
+
+
 def compared(choice: Choice) -> bool:
     """Return whether there were arms to compare: what is the only one is the best of nothing."""
     return len(choice.decision.belief.standings) > 1
@@ -118,7 +126,8 @@ def _probabilities(choice: Choice) -> list[str]:
     decision, tolerance = choice.decision, f"{choice.request.within:g} points"
     if not compared(choice):
         return [
-            "It is the only one that could be tried: how much better others would be is not known."
+            "It is the only one that could be compared: how much better others would be is not "
+            "known."
         ]
     lines = [
         f"The probability that it is within {tolerance} of the best of the "
@@ -134,9 +143,15 @@ def _probabilities(choice: Choice) -> list[str]:
         )
     if decision.runner_up is not None:
         arm, probability = decision.runner_up
+        size = last_run(choice.race, arm).examples
+        believed = (
+            f"; that is believed and was not seen, as it was trained on {size:,} examples alone"
+            if probability > decision.within and size < choice.race.top
+            else ""
+        )
         lines.append(
             f"The runner-up is {arm.words}: within {tolerance} with a probability of "
-            f"{percent(probability)}."
+            f"{percent(probability)}{believed}."
         )
     return lines
 
@@ -195,14 +210,14 @@ def _missed(choice: Choice) -> list[str]:
 def _against(choice: Choice, reference: Reference) -> str:
     """Return a reference row's accuracy beside that of what was chosen, where they are compared."""
     if reference.test is not None:
-        its = test_accuracy(reference.test)[0]
+        its = tested_accuracy(reference.test)[0]
         return f"{its:.1f}% against {_tested(choice)} on the test examples"
     ours_there = _chosen_accuracy(choice)
     return f"{seen_accuracy(reference)} against {ours_there} on the validation examples"
 
 
 def _tested(choice: Choice) -> str:
-    return f"{test_accuracy(choice.record)[0]:.1f}%"
+    return f"{tested_accuracy(choice.record)[0]:.1f}%"
 
 
 def seen_accuracy(reference: Reference) -> str:
@@ -224,7 +239,7 @@ def _answers(record: Record) -> int:
 def to_json(choice: Choice) -> dict[str, Any]:
     """Return the choice as JSON values."""
     decision, belief = choice.decision, choice.decision.belief
-    tested, low, high = test_accuracy(choice.record)
+    tested, low, high = tested_accuracy(choice.record)
     # What is the only one is the best of nothing.
     sure = compared(choice)
     within = belief.within(choice.request.within / 100) if sure else {}
@@ -256,7 +271,7 @@ def to_json(choice: Choice) -> dict[str, Any]:
             {
                 "method": one.run.arm.method.slug,
                 "validation_accuracy": one.run.accuracy,
-                "test_accuracy": None if one.test is None else test_accuracy(one.test)[0] / 100,
+                "test_accuracy": None if one.test is None else tested_accuracy(one.test)[0] / 100,
                 "probability_as_good": one.as_good,
             }
             for one in decision.references

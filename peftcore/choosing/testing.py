@@ -33,7 +33,7 @@ class Always:
     classes: ByClass
 
 
-def test_accuracy(record: Record) -> tuple[float, float, float]:
+def tested_accuracy(record: Record) -> tuple[float, float, float]:
     """Return a record's accuracy on the test set with its 95% interval, in percent."""
     predictions, labels = record.predictions or (), record.labels or ()
     right = sum(mine == its for mine, its in zip(predictions, labels, strict=True))
@@ -48,7 +48,7 @@ def always(choice: Choice) -> Always:
     constant = replace(record, predictions=(label,) * len(record.labels or ()))
     return Always(
         name=parts.task.class_of(label),
-        accuracy=test_accuracy(constant)[0],
+        accuracy=tested_accuracy(constant)[0],
         as_good=as_good_there(constant, record, choice.decision, choice.request.within / 100),
         classes=classes_of(constant),
     )
@@ -71,6 +71,10 @@ def missed(choice: Choice) -> list[tuple[str, int]]:
     ]
 
 
+def _classes(count: int) -> str:
+    return "1 more class is" if count == 1 else f"{count} more classes are"
+
+
 def classes_table(choice: Choice) -> str:
     """Return how well each class is found, as a table with a sentence on it."""
     parts, labels = choice.parts, choice.record.labels or ()
@@ -91,8 +95,16 @@ def classes_table(choice: Choice) -> str:
         for label in order[:MOST_CLASSES]
     ]
     heads = ["Class", "To train on", "Tested on", *(f"{escape(name)} finds (%)" for name in rows)]
-    hidden = len(order) - len(cells)
-    rest = f" {hidden} more classes are found as well or better." if hidden else ""
+    hidden = [ours[label] for label in order[MOST_CLASSES:]]
+    untested = hidden.count(None)
+    rest = "".join(
+        f" {_classes(count)} {words}."
+        for count, words in (
+            (len(hidden) - untested, "found as well or better"),
+            (untested, "in no test example"),
+        )
+        if count
+    )
     return (
         table(heads, cells)
         + "\n\n*Found of a class is the share of its test examples that are given it, its recall. "

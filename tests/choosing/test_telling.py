@@ -43,6 +43,7 @@ def make_choice(tmp_path):
         classes=YES_AND_NO,
         words=None,
         away=None,
+        seen_tests=0,
         **options,
     ):
         curves = {f"{slug}@0.001": flat(0.88) for slug in RACED}
@@ -70,6 +71,8 @@ def make_choice(tmp_path):
                 test=len(labels),
                 own_test=False,
                 counts=counts,
+                majority=0.5,
+                seen_tests=seen_tests,
             ),
             race=race,
             decision=decision,
@@ -85,7 +88,7 @@ def make_choice(tmp_path):
                 engine=Engine.PEFTCORE,
             ),
             record=record,
-            delivered=Delivered(folder=tmp_path, bytes=1, tried=50, equal=50),
+            delivered=Delivered(folder=tmp_path, tried=50, equal=50),
             records=(record,),
             spent_seconds=600.0,
         )
@@ -103,18 +106,48 @@ def test_the_verdict_names_the_probabilities_and_what_they_are_of(make_choice):
     assert "BUT ALWAYS" not in said
 
 
+def test_test_texts_that_were_trained_on_are_not_called_new(make_choice):
+    choice, known = make_choice(), make_choice(seen_tests=180)
+    new = "which nothing was trained on or chosen by"
+    for said in (" ".join(verdict(known)), write_card(known)):
+        assert new not in said
+        assert "but 180 of them are in the training set too" in said
+    assert new in write_card(choice)
+
+
+def test_a_runner_up_that_is_the_more_probable_for_having_stopped_early_is_explained(make_choice):
+    choice = make_choice()
+    ended = {run.arm.key: run.arm for run in choice.race.runs if run.examples == TRAIN}
+    arm = next(one for one in ended.values() if one != choice.decision.chosen)
+    probable = replace(choice.decision, runner_up=(arm, 0.99), within=0.5)
+    words = "that is believed and was not seen, as it was trained on"
+    assert words not in " ".join(verdict(replace(choice, decision=probable)))
+    for run in [run for run in choice.race.runs if run.arm == arm and run.examples > 400]:
+        choice.race.runs.remove(run)
+    said = " ".join(verdict(replace(choice, decision=probable)))
+    assert f"with a probability of 99%; {words} 400 examples alone." in said
+
+
+def test_classes_beyond_those_shown_are_counted_apart_if_nothing_was_tested_of_them(make_choice):
+    names = tuple(f"c{n:02}" for n in range(15))
+    # Of three classes there is no test example; one of the others is left out of the table.
+    labels = tuple(n % 13 for n in range(130))
+    text = report(make_choice(answers=labels, labels=labels, classes=names), [])
+    assert "1 more class is found as well or better. 2 more classes are in no test example." in text
+
+
 def test_of_the_only_arm_that_was_tried_nothing_is_said_beside_others(make_choice):
     choice = make_choice(budget=40)
     assert len(choice.decision.belief.standings) == 1
     said = " ".join(verdict(choice))
-    assert "It is the only one that could be tried" in said
+    assert "It is the only one that could be compared" in said
     assert "probability that it is" not in said
     assert "2 of 3 pairs of a method and a learning rate could not be tried in this time" in said
     assert "(IA3 and DoRA)." in said
     content = to_json(choice)
     assert content["probability_within"] is content["probability_best"] is None
     assert content["arms"][0]["probability_within"] is None
-    assert "it was the only one that could be tried" in write_card(choice)
+    assert "it was the only one that could be compared" in write_card(choice)
     assert "100%" not in report(choice, []).replace("(100%)", "")
     assert ">99%" not in report(choice, [])
 
