@@ -13,8 +13,8 @@ from peftcore.errors import UsageError
 from peftcore.methods import Method, find_methods
 
 DEFAULT_METHODS = ("full", "lora", "qlora", "ia3", "dora", "vera")
-"""The source study's four, and of the popular ones two that cost little and did as well as LoRA on
-real reviews (reports/imdb-minilm-h100/): DoRA, and VeRA, which trains the fewest weights."""
+"""The source study's four, and of the popular ones two that could not be told apart from LoRA on
+real reviews (reports/imdb-minilm-h100/): DoRA, and VeRA, which trains fewer weights than these."""
 
 DEFAULT_RATES = 3
 """Learning rates of each method, unless another number is asked for."""
