@@ -137,8 +137,9 @@ class Comparison:
         searches = self.searches(scenario)
         found = {one.method.slug: one.rate for one in searches if one.complete and one.rate}
         planned = plan(replace(selection, rates=found))
-        # Where a search is still to run, here or in another process, more is planned after it.
-        if all(one.complete for one in searches):
+        # Where a search is still to run, here or in another process, more is planned after it, or
+        # at another rate.
+        if all(one.complete for one in self.searches(scenario, settled=True)):
             self._plans[scenario] = planned
         return planned
 
@@ -151,7 +152,8 @@ class Comparison:
         """Return in words what is missing of a method's search, if it is searched for."""
         if not self.searches_for(method):
             return []
-        found = next(one for one in self.searches(scenario) if one.method == method)
+        searches = self.searches(scenario, settled=True)
+        found = next(one for one in searches if one.method == method)
         if found.complete:
             return []
         missing = self.search_trials - len(found.tried)
@@ -164,15 +166,26 @@ class Comparison:
             StoreError: a record could not be stored.
         """
         selection = replace(self.selection, scenario=scenario)
-        return search(method, selection, trials=self.search_trials, look=self.collector.collect)
+        found = search(method, selection, trials=self.search_trials, look=self.collector.collect)
+        # Made from what was stored before, which may have led to another rate.
+        self._plans.pop(scenario, None)
+        return found
 
-    def searches(self, scenario: str) -> list[Search]:
-        """Return what the store has of each method's search, run or not."""
+    def searches(self, scenario: str, *, settled: bool = False) -> list[Search]:
+        """Return what the store has of each method's search, run or not.
+
+        Args:
+            scenario: its name.
+            settled: whether to leave a search at the first trial that this session would run again,
+                such as one that was interrupted in an earlier session.
+        """
         if self.selection.protocol is not Protocol.TUNED:
             return []
         selection = replace(self.selection, scenario=scenario)
 
         def stored(trial: Trial) -> Record | None:
+            if settled and self.collector.missing([trial]):
+                return None
             return next(iter(self.collector.committed([trial])), None)
 
         return [
