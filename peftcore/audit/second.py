@@ -204,13 +204,14 @@ def by_class(predictions: Sequence[int], labels: Sequence[int], classes: int) ->
     """Return macro-F1 in percent, Matthews' correlation, and the recall of each class in percent.
 
     All from one table of counts, rows what is right and columns what was answered; the recall of a
-    class that is not there is not a number.
+    class that is not there is not a number. One that is neither there nor answered is not in
+    macro-F1.
     """
     cells = np.asarray(labels) * classes + np.asarray(predictions)
     counts = np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
     of_class, answered, hit = counts.sum(axis=1), counts.sum(axis=0), np.diag(counts)
     either = of_class + answered
-    f1 = np.divide(2 * hit, either, out=np.zeros(classes), where=either > 0)
+    f1 = 2 * hit[either > 0] / either[either > 0]
     n, right = int(counts.sum()), int(hit.sum())
     covariance = right * n - int(of_class @ answered)
     spreads = (n**2 - int(answered @ answered)) * (n**2 - int(of_class @ of_class))

@@ -23,7 +23,8 @@ class ByClass:
     """How well one trained model finds each class.
 
     Attributes:
-        macro_f1: the mean over classes of the harmonic mean of precision and recall, in percent.
+        macro_f1: the mean of the harmonic mean of precision and recall over the classes that there
+            are examples or predictions of, in percent.
         matthews: Matthews' correlation of predictions and labels, from −1 to 1; 0 is guessing.
         recalls: of each class, the share of its examples that are found, in percent; ``None`` of a
             class that no example is of.
@@ -37,8 +38,9 @@ class ByClass:
 def by_class(record: Record) -> ByClass | None:
     """Return what a record's predictions tell of the classes; ``None`` without predictions.
 
-    Macro-F1 is that of scikit-learn, over all classes of the task: one that is neither there nor
-    predicted counts as 0. Matthews' correlation is Gorodkin's for several classes ("Comparing two
+    Macro-F1 is that of scikit-learn, over the classes that are there or predicted: of another no
+    answer is right or wrong, and a test set without it would pull the mean down for any model.
+    Matthews' correlation is Gorodkin's for several classes ("Comparing two
     K-category assignments by a K-category correlation coefficient", Computational Biology and
     Chemistry 28, 2004).
     """
@@ -52,8 +54,7 @@ def by_class(record: Record) -> ByClass | None:
     there = set(labels)
     recalls = recall_score(labels, predictions, labels=classes, average=None, zero_division=0)
     return ByClass(
-        macro_f1=100
-        * float(f1_score(labels, predictions, labels=classes, average="macro", zero_division=0)),
+        macro_f1=100 * float(f1_score(labels, predictions, average="macro", zero_division=0)),
         matthews=float(matthews_corrcoef(labels, predictions)),
         recalls=tuple(
             100 * float(recall) if label in there else None
@@ -93,11 +94,13 @@ def classes_section(summary: Summary) -> list[str]:
         ]
         heads = [f"Found of {escape(name)} (%)" for name in names]
         blocks.append(table(["Method", *heads], recalls))
+    partly = any(None in one.recalls for method in shown for one in found[method.slug])
     blocks.append(
         "Macro-F1 is the mean over classes of the harmonic mean of precision and recall, and "
         "Matthews' correlation is 0 for guessing and 1 for no error: both tell where accuracy "
         "comes from the frequent classes alone. What is found of a class is its recall. Means over "
         "the seeds that finished, ± the standard deviation."
+        + (" A class that is neither there nor predicted is not in macro-F1." if partly else "")
     )
     return blocks
 

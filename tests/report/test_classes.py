@@ -64,7 +64,31 @@ def test_right_answers_find_all_and_a_class_without_examples_is_left_open() -> N
     found = by_class(dataclasses.replace(made, trial=trial, predictions=made.labels))
     assert found is not None
     assert found.recalls == (100.0, 100.0, 100.0, None)
-    assert [found.matthews, found.macro_f1] == pytest.approx([1.0, 75.0])
+    assert [found.matthews, found.macro_f1] == pytest.approx([1.0, 100.0])
+
+
+def test_macro_f1_is_over_the_classes_that_are_there_or_predicted() -> None:
+    # Of twenty classes two are in the test set, and nine of ten examples of each are found.
+    labels = (3,) * 50 + (7,) * 50
+    guesses = (7,) * 5 + (3,) * 45 + (7,) * 45 + (3,) * 5
+    made = build("lora", predictions=guesses, labels=labels)
+    trial = {**made.trial, "task": {**made.trial["task"], "labels": 20}}
+    made = dataclasses.replace(made, trial=trial)
+    found = by_class(made)
+    assert found is not None
+    assert found.macro_f1 == pytest.approx(90.0)
+    assert second.by_class(guesses, labels, 20)[0] == pytest.approx(90.0)
+    # One that is predicted and not there is found wrongly each time.
+    astray = (11, *guesses[1:])
+    found = by_class(dataclasses.replace(made, predictions=astray))
+    assert found is not None
+    assert second.by_class(astray, labels, 20)[0] == pytest.approx(found.macro_f1)
+    assert found.macro_f1 < 61
+    text = "\n".join(classes_section(summarise([made])))
+    assert "| 90.00 |" in " ".join(text.split())
+    assert "neither there nor predicted" in text
+    assert check(text, [made])[0] == []
+    assert "neither there nor predicted" not in "\n".join(classes_section(summarise(RECORDS)))
 
 
 def test_without_predictions_there_is_no_section() -> None:
