@@ -177,20 +177,43 @@ def of_seeds(
 
 
 def caught(sides: Mapping[str, Sequence[Evidence]]) -> str:
-    """Return the table of what the gate says of each defect, by the number of seeds."""
-    rows = []
+    """Return what the gate says of each defect, by the number of seeds, and what it judged."""
+    rows, all_cells, fewer = [], [], False
     for defect in defects():
         for method in defect.methods:
             row = [escape(defect.words), find_method(method).name]
             for count in COUNTS:
-                seeds = DEFECT_SEEDS[:count]
-                before, after = (
-                    of_seeds(sides[name], seeds, [method]) for name in (UNCHANGED, defect.name)
-                )
-                row.append(_told(judged(before, after, METRICS)))
+                after = of_seeds(sides[defect.name], DEFECT_SEEDS[:count], [method])
+                seeds = [one.seed for one in after]
+                verdicts = judged(of_seeds(sides[UNCHANGED], seeds, [method]), after, METRICS)
+                all_cells += verdicts.cells
+                some = f" ({_seeds(len(seeds))})" if len(seeds) < count else ""
+                row.append(f"{_told(verdicts)}{some}")
+                fewer |= bool(some)
             rows.append(row)
-    headings = ["Defect", "Method", *(f"{n} seed{'s' * (n > 1)}" for n in COUNTS)]
-    return table(headings, rows, text_columns=len(headings))
+    headings = ["Defect", "Method", *map(_seeds, COUNTS)]
+    same = "Both sides on the same seeds, from 42 on"
+    same += "; where fewer of them were run than the column has, the cell says so" if fewer else ""
+    return (
+        f"{same}.{_not_judged(all_cells, METRICS)} What the gate says, and from which numbers:\n\n"
+        f"{table(headings, rows, text_columns=len(headings))}"
+    )
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count > 1)}"
+
+
+def _not_judged(cells: Sequence[Cell], metrics: str) -> str:
+    """Return a sentence, after a space, on groups of metrics that there were no figures of."""
+    seen = {cell.metric.key for cell in cells if cell.verdict is not None}
+    without = [
+        group for group in metrics.split(",") if seen.isdisjoint(one.key for one in GROUPS[group])
+    ]
+    if not without:
+        return ""
+    names = " and ".join(without)
+    return f" Nor is {names} judged: these trials' records hold no figures that it is judged by."
 
 
 def _told(verdicts: Verdicts) -> str:
@@ -225,12 +248,14 @@ class Alarms:
         verdicts: how many runs had each verdict.
         alarmed: how many had any REGRESSION.
         labels: of the metrics that were said to be worse, and how often.
+        not_judged: a sentence on what there were no figures of, if there is such.
     """
 
     runs: int
     verdicts: Mapping[Verdict, int]
     alarmed: int
     labels: Mapping[str, int]
+    not_judged: str
 
 
 def whole_seeds(side: Sequence[Evidence]) -> list[int]:
@@ -260,14 +285,16 @@ def alarms(side: Sequence[Evidence], runs: Sequence[Run]) -> Alarms:
     verdicts: Counter[Verdict] = Counter()
     labels: Counter[str] = Counter()
     alarmed = 0
+    cells: list[Cell] = []
     for one in runs:
         before, after = (of_seeds(side, part) for part in one)
         found = judged(before, after, WITHOUT_COMMON_SEEDS)
+        cells += found.cells
         worse = [cell for cell in found.cells if cell.verdict is Verdict.REGRESSION]
         verdicts[found.verdict] += 1
         labels.update(f"{cell.method}: {cell.metric.label.lower()}" for cell in worse)
         alarmed += bool(worse)
-    return Alarms(len(runs), verdicts, alarmed, labels)
+    return Alarms(len(runs), verdicts, alarmed, labels, _not_judged(cells, WITHOUT_COMMON_SEEDS))
 
 
 def false_alarms(side: Sequence[Evidence]) -> str:
@@ -288,7 +315,7 @@ def false_alarms(side: Sequence[Evidence]) -> str:
         "at most 1% is asked for). Each group of seeds against the next, in a ring, makes "
         f"{ring.runs} runs, whose two sides are disjoint and which share a side with their "
         f"neighbours: **{ring.alarmed} of {ring.runs}** had a REGRESSION; their verdicts: "
-        f"{counted(ring.verdicts)}."
+        f"{counted(ring.verdicts)}.{ring.not_judged}"
     )
     shuffled = (
         f"Dealt {SHUFFLES} times more at random, the same seeds make {runs} runs, which are not "
@@ -318,7 +345,6 @@ def page(folder: Path) -> str:
         "a time, each a patch in `benchmarks/defects/`. The gate is told nothing of that. Time is "
         "not judged here, as trials ran beside one another.",
         "## Defects",
-        "Both sides on the same seeds, from 42 on. What the gate says, and from which numbers:",
         caught(sides),
         "INVALID where a trial failed its own checks: the gate never takes a trial that did not "
         "end well for a pass.",

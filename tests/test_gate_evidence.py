@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import shutil
 import subprocess
@@ -36,6 +37,23 @@ def test_every_defect_is_caught_with_eight_seeds() -> None:
         for row in rows:
             last = row.split("|")[-2]
             assert any(f"**{verdict}**" in last for verdict in ("REGRESSION", "FLOOR", "INVALID"))
+
+
+def test_a_cell_says_of_how_many_seeds_it_is_where_they_are_fewer(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(PUBLISHED, tmp_path / "gate"))
+    file = folder / "scaling-by-four.jsonl"
+    records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    kept = [one for one in records if one["trial"]["seed"] < 46]
+    file.write_text("".join(f"{json.dumps(one)}\n" for one in kept), encoding="utf-8")
+    page = render(folder)
+    (row,) = (line for line in page.splitlines() if line.startswith("| LoRA's scaling"))
+    cells = row.split("|")[3:-1]
+    assert ["(4 seeds)" in cell for cell in cells] == [False, False, True, True]
+    assert "(4 seeds)" not in page.replace(row, "")
+    # The reader is told what to make of it, and what was judged by no number.
+    assert "where fewer of them were run than the column has, the cell says so" in page
+    assert "Nor is memory judged" in page.partition("## Nothing changed")[0]
+    assert "Nor is" not in page.partition("## Nothing changed")[2]
 
 
 @pytest.mark.skipif(shutil.which("patch") is None, reason="needs the program patch")
