@@ -125,7 +125,7 @@ def main() -> None:
     "--checkpoint-seconds",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Training between two checkpoints; default: 60, or as many more as cost under 1%.",
+    help="Training between two checkpoints; default: 60, or as many more as cost about 1%.",
 )
 @click.option("--fresh", is_flag=True, help="Run again what the store already has.")
 @_store_option

@@ -152,7 +152,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SECONDS",
         type=float,
         help="training between two checkpoints of a trial; 0: one after each step (default: 60, "
-        "or as many more as keep their cost under 1%%)",
+        "or as many more as keep their cost to about 1%%)",
     )
 
 
