@@ -45,6 +45,15 @@ class Architecture:
     obstacles: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def never_quantised(self) -> list[str]:
+        """What transformers is told to leave as it is when it quantises: patterns of names.
+
+        Its automatic list misses an encoder's head: its last parameter is a bias. A pattern matches
+        from the start of a module's full name.
+        """
+        return [rf"(.*\.)?{name}" for name in (*self.head, *self.full_precision)]
+
     def longest_text(self, config: Mapping[str, Any]) -> int:
         """Return how many tokens, special ones included, a backbone can take.
 

@@ -18,6 +18,9 @@ from peftcore.models.architectures import architecture_of
 from peftcore.trials import Source, Weights
 
 WEIGHTS_FILE = "model.safetensors"
+APART_FILE = "trained.safetensors"
+"""What peft and transformers don't save by themselves of what was trained."""
+
 _CONFIG_FILE = "config.json"
 _ADAPTER_FILE = "adapter_config.json"
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")

@@ -150,11 +150,7 @@ def load_classifier(
             bnb_4bit_quant_type=quantisation.data_type,
             bnb_4bit_use_double_quant=quantisation.double,
             bnb_4bit_compute_dtype=DTYPES[precision],
-            # The automatic list misses an encoder's head: its last parameter is a bias. A pattern
-            # matches from the start of a module's full name.
-            llm_int8_skip_modules=[
-                rf"(.*\.)?{name}" for name in (*architecture.head, *architecture.full_precision)
-            ],
+            llm_int8_skip_modules=architecture.never_quantised,
         )
     transformers.set_seed(seed)
     model: PreTrainedModel

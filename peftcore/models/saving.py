@@ -13,11 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from peftcore.methods import Trains
 from peftcore.models.attach import Classifier
-from peftcore.models.backbones import WEIGHTS_FILE
+from peftcore.models.backbones import APART_FILE, WEIGHTS_FILE
 from peftcore.models.expecting import as_expected
-
-APART_FILE = "trained.safetensors"
-"""What peft and transformers don't save by themselves."""
 
 
 def save_trained(classifier: Classifier, folder: Path) -> int:

@@ -15,9 +15,9 @@ from transformers import PreTrainedModel
 
 from peftcore.methods import Trains
 from peftcore.models.attach import Classifier
-from peftcore.models.backbones import WEIGHTS_FILE
+from peftcore.models.backbones import APART_FILE, WEIGHTS_FILE
 from peftcore.models.expecting import as_expected
-from peftcore.models.saving import APART_FILE, load_trained
+from peftcore.models.saving import load_trained
 
 Tensors = Mapping[str, torch.Tensor]
 

@@ -88,6 +88,24 @@ def test_the_head_is_all_that_pretraining_leaves_out(tiny_models: TinyModels, ki
     assert outside == set(architecture_of(kind).head)
 
 
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_what_is_never_quantised_is_the_head_and_what_is_in_full_precision(
+    tiny_models: TinyModels, kind: str
+) -> None:
+    model, architecture = attached(tiny_models(kind), "full").model, architecture_of(kind)
+    linear = [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)]
+    # As transformers reads the patterns.
+    left = {
+        name
+        for name in linear
+        if any(re.match(pattern, name) for pattern in architecture.never_quantised)
+    }
+    parts = {*architecture.head, *architecture.full_precision}
+    assert left == {name for name in linear if parts & set(name.split("."))}
+    assert left
+    assert len(left) < len(linear) / 2
+
+
 @pytest.mark.parametrize(
     ("kind", "published", "parameters", "texts"),
     [
