@@ -41,6 +41,7 @@ _NOT_MEASURING = (
     "serving",
     "sizes",
     "choosing",
+    "commands",
     "comparison.py",
     "enginepairs.py",
     "diagnosis.py",

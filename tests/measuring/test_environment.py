@@ -209,6 +209,7 @@ def test_the_hash_changes_with_a_new_or_a_renamed_file(
         "comparison",
         "pytest_plugin",
         "__main__",
+        "commands__in__running",
     ],
 )
 def test_the_hash_stays_when_only_readers_of_records_change(

@@ -1,0 +1,1 @@
+"""The commands of ``peftcore``, by subject; :mod:`peftcore.__main__` puts them under one name."""
