@@ -13,7 +13,7 @@ from peftcore.choosing.arms import Arm, End
 from peftcore.choosing.trialling import REFERENCES
 from peftcore.choosing.wording import in_minutes, percent
 from peftcore.methods import find_method
-from peftcore.report.markdown import escape, table
+from peftcore.report.markdown import escape, listed, table
 from peftcore.report.pairing import answers_of, pair
 from peftcore.results.records import Record, read_records
 from peftcore.statistics.variance import wilson
@@ -104,29 +104,37 @@ def section(folder: Path, name: str) -> Iterator[str]:
     task = records[0].trial["task"]
     low, high = (100 * end for end in choice["test_interval"])
     lost = 100 * (best.accuracy - chosen.accuracy)
-    behind = (
-        "the best of them" if best is chosen else f"{lost:.2f} points below {best.name}, the best"
+    behind = f"{lost:.2f} points below {best.name}, the best"
+    if best is chosen:
+        equal = [one.name for one in rows.values() if one.accuracy == best.accuracy]
+        equal.remove(best.name)
+        behind = "the best of them" + (f", with {listed(equal)} beside it" if equal else "")
+    ends = {(arm["method"], arm["learning_rate"]): arm for arm in choice["arms"]}
+    as_good = [key for key, one in rows.items() if one.accuracy >= best.accuracy - within]
+    given_up = [key for key in as_good if ends[key]["end"] != End.FINISHED]
+    lost_for_it = (
+        f", of which the race had given up {listed([rows[key].name for key in given_up])}"
+        if given_up
+        else ""
     )
-    as_good = sum(one.accuracy >= best.accuracy - within for one in rows.values())
     yield f"## {name}"
     yield escape(about["about"])
     yield (
         f"**Recommended** after {in_minutes(choice['spent_seconds'])} of "
         f"{in_minutes(choice['budget_seconds'])}: **{chosen.name}**. Stated was a probability of "
         f"{_percent(choice['probability_within'])} that it is within {choice['within']:g} points "
-        f"of the best of what was tried, and an accuracy of {100 * choice['test_accuracy']:.1f}% "
+        f"of the best of what was tried, once trained on {_largest(race):,} examples, and an "
+        f"accuracy of {100 * choice['test_accuracy']:.1f}% "
         f"[{low:.1f}, {high:.1f}] on {choice['test_examples']:,} test examples."
     )
     yield (
         f"**To the end** each of the {len(rows)} arms was trained on the "
-        f"{task['train_examples']:,} examples that are not the choice's test set, where the race "
-        f"was on {_largest(race):,} at the most, and tested on "
+        f"{task['train_examples']:,} examples that are not the choice's test set, and tested on "
         f"{task['test_examples']:,} that the choice never saw. What was recommended is {behind}; "
-        f"{as_good} of {len(rows)} are no more than {choice['within']:g} points below that. "
-        f"Training took {_minutes(records):.0f} minutes of processor time, and in the choice, its "
-        f"last training included, {_minutes(race):.0f}."
+        f"{len(as_good)} of {len(rows)} are no more than {choice['within']:g} points below that"
+        f"{lost_for_it}. Training took {_minutes(records):.0f} minutes of processor time, and in "
+        f"the choice, its last training included, {_minutes(race):.0f}."
     )
-    ends = {(arm["method"], arm["learning_rate"]): arm for arm in choice["arms"]}
     lines = [
         [
             f"**{one.name}**" if one is chosen else one.name,

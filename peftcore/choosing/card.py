@@ -10,11 +10,10 @@ from peftcore.choosing.choice import Choice
 from peftcore.choosing.delivering import ADAPTER_FOLDER, base_of
 from peftcore.choosing.telling import compared, epochs_of, how_new
 from peftcore.choosing.testing import classes_of, tested_accuracy
-from peftcore.choosing.using import APART_FILE
 from peftcore.choosing.wording import percent
 from peftcore.methods import Trains
 from peftcore.models.architectures import architecture_of
-from peftcore.models.backbones import read_config
+from peftcore.models.backbones import APART_FILE, read_config
 from peftcore.report.markdown import escape
 
 
@@ -129,15 +128,12 @@ def _snippet(choice: Choice, base: str, revision: str | None, classes: list[str]
             options.append(f'revision="{revision}"')
         if quantised:
             architecture = architecture_of(read_config(choice.trial.backbone)["model_type"])
-            skipped = [
-                rf"(.*\.)?{name}" for name in (*architecture.head, *architecture.full_precision)
-            ]
             lines += [
                 "four_bit = BitsAndBytesConfig(",
                 "    load_in_4bit=True,",
                 f'    bnb_4bit_quant_type="{quantised.data_type}",',
                 f"    bnb_4bit_use_double_quant={quantised.double},",
-                f"    llm_int8_skip_modules={json.dumps(skipped)},",
+                f"    llm_int8_skip_modules={json.dumps(architecture.never_quantised)},",
                 ")",
             ]
             options.append("quantization_config=four_bit")

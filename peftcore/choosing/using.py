@@ -14,11 +14,9 @@ from typing import Any
 
 from peftcore.data.examples import Examples
 from peftcore.errors import PeftcoreError
+from peftcore.models.backbones import APART_FILE
 from peftcore.running.process import child_environment
 from peftcore.trials import Trial
-
-APART_FILE = "trained.safetensors"
-"""What peft doesn't save with an adapter (see :func:`peftcore.models.saving.save_trained`)."""
 
 _LAST_LINES = 5
 
@@ -86,15 +84,12 @@ def predict(job: Mapping[str, Any]) -> list[int]:
         if job["four_bit"] is not None:
             kind, double = job["four_bit"]
             config = json.loads((backbone / "config.json").read_text(encoding="utf-8"))
-            architecture = architecture_of(config["model_type"])
             options["quantization_config"] = BitsAndBytesConfig(
                 load_in_4bit=True,
                 bnb_4bit_quant_type=kind,
                 bnb_4bit_use_double_quant=double,
                 bnb_4bit_compute_dtype=torch.float32,
-                llm_int8_skip_modules=[
-                    rf"(.*\.)?{name}" for name in (*architecture.head, *architecture.full_precision)
-                ],
+                llm_int8_skip_modules=architecture_of(config["model_type"]).never_quantised,
             )
         base = AutoModelForSequenceClassification.from_pretrained(
             backbone,
