@@ -16,7 +16,9 @@ from click.testing import CliRunner, Result
 
 from peftcore.__main__ import main
 from peftcore.accelerations import ALL
-from peftcore.methods import METHODS
+from peftcore.conformance.cells import Bench
+from peftcore.conformance.fingerprints import Fingerprint, Verdict
+from peftcore.methods import METHODS, Method
 from peftcore.results.records import Record, write_records
 from peftcore.results.store import STORE_FILE, Store
 from peftcore.scenarios import SCENARIOS
@@ -109,6 +111,21 @@ def test_fingerprints_are_written_and_compared(tmp_path: Path) -> None:
     assert "--markdown gate.md is not usable for files of fingerprints" in refused.stderr
     assert invoke("compare", str(before), str(after), "--gate", "warn").exit_code == 0
     assert invoke("compare", str(before), str(after), "--gate", "off").exit_code == 0
+
+
+def test_methods_that_learn_the_same_fail_a_fingerprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def as_any_other(_: Bench, method: Method, architecture: str) -> Fingerprint:
+        told = {"method": method.slug, "architecture": architecture}
+        return Fingerprint(**told, verdict=Verdict.CONFORMS, losses=(0.7, 0.6))
+
+    monkeypatch.setattr(Bench, "fingerprint", as_any_other)
+    arguments = ("--out", tmp_path / "a.json", "--architecture", "bert", "--method")
+    assert invoke("fingerprint", *arguments, "lora").exit_code == 0
+    result = invoke("fingerprint", *arguments, "lora,rslora")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("lora and rslora on bert have equal losses: one method\n")
 
 
 def test_fingerprints_of_what_there_is_not(tmp_path: Path) -> None:

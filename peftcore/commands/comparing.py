@@ -164,10 +164,10 @@ def fingerprint(out: Path, method: str, architecture: str | None) -> None:
 
     `peftcore compare A.json B.json` says what changed between two such files: of two versions of
     peft, of a branch and main. With all methods it tries what the installed peft has besides, too.
-    Exits with 1 where a method fails that is declared.
+    Exits with 1 where a method fails that is declared, or learns just what another one does.
     """
     from peftcore.conformance.cells import Bench, undeclared_methods
-    from peftcore.conformance.fingerprints import Verdict, to_json
+    from peftcore.conformance.fingerprints import Verdict, to_json, twins
     from peftcore.conformance.tiny import ARCHITECTURES
     from peftcore.measuring.environment import describe_environment
     from peftcore.training.trial import quiet_libraries
@@ -199,5 +199,8 @@ def fingerprint(out: Path, method: str, architecture: str | None) -> None:
     write_whole(out, json.dumps(content, indent=1) + "\n")
     failed = sum(cell.declared and cell.verdict is Verdict.FAILS for cell in cells)
     click.echo(f"{len(cells)} fingerprints in {out}, {failed} of them of failures", err=True)
-    if failed:
+    equal = twins(cells)
+    for kind, one_slug, other_slug in equal:
+        click.echo(f"{one_slug} and {other_slug} on {kind} have equal losses: one method", err=True)
+    if failed or equal:
         sys.exit(EXIT_NOT_OK)

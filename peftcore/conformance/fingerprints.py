@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from peftcore.errors import UsageError
+from peftcore.writing import write_whole
 
 FORMAT = "peftcore fingerprint"
 SCHEMA_VERSION = 2
@@ -112,6 +113,32 @@ class Fingerprint:
 
 Cells = Mapping[tuple[str, str], Fingerprint]
 """Fingerprints by method and architecture."""
+
+
+def twins(cells: Iterable[Fingerprint]) -> list[tuple[str, str, str]]:
+    """Return pairs of declared methods with equal losses, each after the architecture's name.
+
+    What has equal losses to the bit, step by step, is one method under two names: what should tell
+    the two apart is not on.
+    """
+    seen: dict[tuple[str, tuple[float, ...]], str] = {}
+    found = []
+    for cell in cells:
+        if cell.declared and cell.losses:
+            first = seen.setdefault((cell.architecture, cell.losses), cell.method)
+            if first != cell.method:
+                found.append((cell.architecture, first, cell.method))
+    return found
+
+
+def kept_beside(folder: Path, name: str, losses: Sequence[float]) -> list[str]:
+    """Keep losses in a folder under a name, and return the names of equal ones that are there.
+
+    Several processes may share the folder: of two that are equal, the one kept later finds both.
+    """
+    write_whole(folder / f"{name}.json", json.dumps(list(losses)))
+    there = {file.stem: json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))}
+    return [other for other, kept in there.items() if other != name and kept == list(losses)]
 
 
 @dataclass(frozen=True, kw_only=True)

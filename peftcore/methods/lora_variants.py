@@ -41,12 +41,15 @@ LORA_VARIANTS: tuple[Method, ...] = (
     Method(
         slug="rslora",
         name="rsLoRA",
-        # By alpha over the root of the rank 8 / 4: as strong as LoRA's 32 / 16 at this rank.
         summary="LoRA scaled by the root of its rank, so that a higher rank does not learn slower.",
         paper="https://arxiv.org/abs/2312.03732",
         trains=Trains.ADAPTER,
-        adapter=_lora(use_rslora=True, lora_alpha=8),
+        # Alpha is LoRA's: by the root of the rank it is as strong as 32 / 4 and not as 32 / 16.
+        adapter=_lora(use_rslora=True),
         rate_of="lora",
+        # Adam moves a factor by the rate, however strong the product is: at a fourth of LoRA's,
+        # what the second factor adds grows at first as fast as LoRA's does.
+        rate_times=0.25,
     ),
     Method(
         slug="pissa",

@@ -13,9 +13,11 @@ from peftcore.conformance.fingerprints import (
     Fingerprint,
     changes,
     is_fingerprint,
+    kept_beside,
     read,
     to_json,
     to_lines,
+    twins,
 )
 from peftcore.errors import UsageError
 
@@ -101,6 +103,29 @@ def test_equal_files_differ_in_nothing(tmp_path: Path) -> None:
 def test_each_change_is_named(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
     (found,) = told(tmp_path, [cell()], [cell(**changed)])
     assert found.startswith(words)
+
+
+def test_equal_losses_are_those_of_one_method_under_two_names(tmp_path: Path) -> None:
+    cells = [
+        cell("lora"),
+        cell("rslora"),
+        cell("lora", "roberta"),
+        cell("dora", losses=[0.7, 0.6, 0.5000001]),
+        cell("shiny", declared=False),
+        # What was refused has none.
+        cell("bitfit", losses=[], verdict="refused"),
+        cell("poly", losses=[], verdict="refused"),
+    ]
+    assert twins(map(Fingerprint.from_json, cells)) == [("bert", "lora", "rslora")]
+
+
+def test_of_two_equal_ones_the_one_that_is_kept_later_finds_both(tmp_path: Path) -> None:
+    folder = tmp_path / "tried"
+    assert kept_beside(folder, "lora", (0.7, 0.6)) == []
+    assert kept_beside(folder, "dora", (0.7, 0.5)) == []
+    assert kept_beside(folder, "lora", (0.7, 0.6)) == []
+    assert kept_beside(folder, "rslora", (0.7, 0.6)) == ["lora"]
+    assert kept_beside(folder, "lora", (0.7, 0.6)) == ["rslora"]
 
 
 def test_how_much_merging_rounds_is_no_change(tmp_path: Path) -> None:
