@@ -21,7 +21,7 @@ from peftcore.measuring.counting import tensor_bytes
 from peftcore.methods import METHODS, Adapter, Method, Trains
 from peftcore.models.architectures import architecture_of
 from peftcore.models.attach import Classifier, attach, count_parameters
-from peftcore.models.backbones import locate_backbone
+from peftcore.models.backbones import locate_backbone, read_config
 from peftcore.models.checks import rounding_bound
 from peftcore.models.factors import PEFT_PREFIX
 from peftcore.models.loading import classifier_config, load_classifier
@@ -95,7 +95,8 @@ class Bench:
         told: dict[str, Any] = {"method": method.slug, "architecture": architecture}
         told["declared"] = method.slug in {one.slug for one in METHODS}
         try:
-            architecture_of(architecture).require(method)
+            config = read_config(self._source(architecture))
+            architecture_of(architecture).require(method, config)
         except UsageError as error:
             return Fingerprint(**told, verdict=Verdict.REFUSED, detail=str(error))
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from peftcore.accelerations import FIRST_TOKEN, PADDING_FREE
 from peftcore.errors import UsageError
-from peftcore.methods import Adapter, Method, Start
+from peftcore.methods import Adapter, Method, Start, Trains
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Architecture:
         obstacles: why accelerations can't be used on it, by their names, in words.
         refused: by the name of peft's configuration class, or by what its first weights are
             computed from, why an adapter can't work on it.
+        biases: the options of a configuration that give its layers biases, none of which is on
+            unless it tells; ``None`` where layers always have them.
     """
 
     parts: Mapping[str, str]
@@ -44,6 +46,7 @@ class Architecture:
     targets: Mapping[str, Mapping[str, tuple[str, ...]]] | None = None
     obstacles: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
+    biases: tuple[str, ...] | None = None
 
     @property
     def never_quantised(self) -> list[str]:
@@ -65,13 +68,24 @@ class Architecture:
             positions -= int(config.get("pad_token_id", 1)) + 1
         return positions
 
-    def require(self, method: Method) -> None:
-        """Check that a method's adapter has modules to be attached to.
+    def require(self, method: Method, config: Mapping[str, Any]) -> None:
+        """Check that there is something in a backbone for a method to train.
+
+        Args:
+            method: what is to be attached.
+            config: the backbone's configuration; transformers leaves out what has its default.
 
         Raises:
             UsageError: it targets a part that these models lack, leaves its targets to a default
-                that there is none of, or can't work on them.
+                that there is none of, can't work on them, or trains biases where there are none.
         """
+        has_biases = self.biases is None or any(config.get(name) for name in self.biases)
+        if method.trains is Trains.BIASES and not has_biases:
+            raise UsageError(
+                f"{method.name} can't be attached to this backbone: it trains biases, and of "
+                f"{', '.join(self.biases or ())} its configuration switches none on, which leaves "
+                "nothing but the head to train"
+            )
         if method.adapter is not None:
             for what in (method.adapter.config, method.adapter.start):
                 if what is not None and what in self.refused:
@@ -183,8 +197,8 @@ _ARCHITECTURES = {
             "key": "attn.Wqkv",
             "value": "attn.Wqkv",
             "output": "attn.Wo",
-            # The first layer has none before its attention.
-            "attention norm": "mlp_norm",
+            # In the place of the first layer's stands a module that does nothing.
+            "attention norm": "attn_norm",
             "output norm": "mlp_norm",
         },
         # Its dense layer was pretrained to tell masked words, which is another task.
@@ -203,6 +217,7 @@ _ARCHITECTURES = {
             FIRST_TOKEN.name: "ModernBERT projects queries, keys and values as one",
         },
         refused=_NO_PAST,
+        biases=("attention_bias", "mlp_bias", "norm_bias"),
     ),
     "llama": Architecture(
         parts={
@@ -225,6 +240,7 @@ _ARCHITECTURES = {
             ("PromptTuningConfig", "PromptEncoderConfig", "MultitaskPromptTuningConfig"),
             "its head finds the end of a text by token ids, which give way to embeddings",
         ),
+        biases=("attention_bias", "mlp_bias"),
     ),
 }
 

@@ -161,7 +161,13 @@ def attach(
         for name, parameter in model.named_parameters():
             in_head = _is_within(name, architecture.head)
             parameter.requires_grad_(in_head or name.endswith(".bias"))
-        return Classifier(model, method, architecture)
+        classifier = Classifier(model, method, architecture)
+        if all(map(classifier.in_head, classifier.trained_parameters())):
+            raise UsageError(
+                f"{method.name} can't be attached to this {model.config.model_type}: it trains "
+                "biases, and there are none but the head's"
+            )
+        return classifier
     return _with_adapter(model, method, architecture, seed=seed, dropout=dropout, run=run)
 
 
@@ -186,9 +192,12 @@ def _with_adapter(
     targets = architecture.target_options(adapter, name=method.name)
     intended = None
     if targets:
-        intended = tuple(
-            name for part in targets["target_modules"] for name in _modules_named(model, part)
-        )
+        named = [n for part in targets["target_modules"] for n in _modules_named(model, part)]
+        # Some layer may have a module that does nothing where others have one with weights.
+        empty = [n for n in named if next(model.get_submodule(n).parameters(), None) is None]
+        intended = tuple(name for name in named if name not in empty)
+        if empty:
+            targets["exclude_modules"] = empty
     transformers.set_seed(seed)
     try:
         config = _peft_config(adapter, targets, architecture.head, run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -26,10 +26,15 @@ def _shown(names: list[str], most: int = 3) -> str:
 def check_targets(classifier: Classifier) -> Check:
     """Check that just the intended modules carry an adapter that is trained, alike in every layer.
 
+    Where a method says by name what it targets, layers may differ in what they have of that name.
+
     Raises:
-        CheckFailed: a module lacks one, has one that was not asked for, or has a frozen one.
+        CheckFailed: a module lacks one, has one that was not asked for, or has a frozen one; biases
+            were to be trained, and a layer has none that is.
     """
     adapted = classifier.adapted_modules()
+    if classifier.method.trains is Trains.BIASES:
+        return _check_biases(classifier)
     if classifier.method.adapter is None:
         return {"name": "targets", "detail": "no adapter, as declared"}
     if classifier.intended is not None:
@@ -52,19 +57,13 @@ def check_targets(classifier: Classifier) -> Check:
         raise CheckFailed(f"targets: {len(frozen)} adapters are frozen: {_shown(frozen)}")
     if not classifier.method.adapter.in_layers:
         return {"name": "targets", "detail": f"before the layers: {', '.join(adapted)}"}
-    by_layer: dict[str, set[str]] = defaultdict(set)
-    outside = 0
-    for name in adapted:
-        layer = next((part for part in name.split(".") if part.isdigit()), None)
-        if layer is None:
-            outside += 1
-        else:
-            by_layer[layer].add(name.split(f".{layer}.")[-1])
+    by_layer = _by_layer(adapted)
+    outside = len(adapted) - sum(map(len, by_layer.values()))
     if not by_layer:
         raise CheckFailed(f"targets: no layer carries an adapter, only {_shown(adapted)}")
-    kinds = next(iter(by_layer.values()))
+    kinds = set().union(*by_layer.values())
     for layer, found in by_layer.items():
-        if found != kinds:
+        if classifier.intended is None and found != kinds:
             raise CheckFailed(f"targets: layer {layer} has {sorted(found)}, not {sorted(kinds)}")
     if len(by_layer) != _layers(classifier.model):
         raise CheckFailed(
@@ -83,6 +82,32 @@ def _check_added_tokens(classifier: Classifier) -> Check:
     if not names:
         raise CheckFailed("targets: nothing of the added tokens is trained")
     return {"name": "targets", "detail": f"added tokens, by {len(names)} trained tensors"}
+
+
+def _check_biases(classifier: Classifier) -> Check:
+    """Check that all biases outside the head are trained, nothing else, and some in every layer."""
+    outside = {n: p for n, p in classifier.parameters().items() if not classifier.in_head(n)}
+    wrong = sorted(n for n, p in outside.items() if p.requires_grad is not n.endswith(".bias"))
+    if wrong:
+        raise CheckFailed(
+            f"targets: {len(wrong)} tensors are biases and frozen, or trained and no biases: "
+            f"{_shown(wrong)}"
+        )
+    biases = [name for name, parameter in outside.items() if parameter.requires_grad]
+    layers, expected = len(_by_layer(biases)), _layers(classifier.model)
+    if layers != expected:
+        raise CheckFailed(f"targets: {layers} of {expected} layers have biases that are trained")
+    return {"name": "targets", "detail": f"{len(biases)} biases, some in each of {layers} layers"}
+
+
+def _by_layer(names: Iterable[str]) -> dict[str, set[str]]:
+    """Return those of the names that are of a layer by its number, each as it is called in it."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        layer = next((part for part in name.split(".") if part.isdigit()), None)
+        if layer is not None:
+            found[layer].add(name.split(f".{layer}.")[-1])
+    return found
 
 
 def _layers(model: nn.Module) -> int:

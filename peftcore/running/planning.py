@@ -203,9 +203,10 @@ def longest_text(backbone: Source) -> int:
 
 def _require_fit(backbone: Source, max_length: int, methods: Sequence[Method]) -> None:
     """Check that a backbone can take texts of this many tokens, and each method's adapter."""
-    architecture = architecture_of(read_config(backbone)["model_type"])
+    config = read_config(backbone)
+    architecture = architecture_of(config["model_type"])
     for method in methods:
-        architecture.require(method)
+        architecture.require(method, config)
     longest = longest_text(backbone)
     if max_length > longest:
         raise UsageError(

@@ -15,12 +15,13 @@ from peft.utils import constants
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from peftcore.conformance.tiny import ARCHITECTURES
-from peftcore.errors import UsageError
+from peftcore.errors import CheckFailed, UsageError
 from peftcore.methods import METHODS, Adapter, Method, Trains, find_method
 from peftcore.models.architectures import architecture_of
 from peftcore.models.attach import Classifier, attach
 from peftcore.models.backbones import locate_backbone
 from peftcore.models.checks import check_head, check_targets
+from peftcore.models.factors import PEFT_PREFIX
 from peftcore.models.loading import classifier_config
 from peftcore.running.planning import Selection, plan
 from peftcore.trials import Source, Weights
@@ -37,6 +38,8 @@ ADAPTED = {
     ("modernbert", "lora"): "Wqkv",
     ("modernbert", "qlora"): "Wqkv",
     ("modernbert", "ia3"): "Wqkv, mlp.Wo",
+    # In the place of the first layer's first one stands a module that does nothing.
+    ("modernbert", "ln-tuning"): "mlp_norm",
     ("llama", "lora"): "q_proj, v_proj",
     ("llama", "qlora"): "k_proj, q_proj, v_proj",
     ("llama", "ia3"): "down_proj, k_proj, v_proj",
@@ -60,6 +63,51 @@ def test_the_modules_that_carry_an_adapter(tiny_models: TinyModels, kind: str, s
     first_layer = [n for n in classifier.adapted_modules() if ".0." in n]
     assert len(first_layer) == len(endings)
     assert all(any(name.endswith(f".{end}") for name in first_layer) for end in endings)
+
+
+def test_ln_tuning_trains_all_norms_of_a_modernberts_layers(tiny_models: TinyModels) -> None:
+    classifier = attached(tiny_models("modernbert"), "ln-tuning")
+    assert check_targets(classifier)["detail"] == "3 modules in 2 layers: attn_norm, mlp_norm"
+    trained = {n for n in classifier.trained_parameters() if not classifier.in_head(n)}
+    norms = ("layers.0.mlp_norm", "layers.1.attn_norm", "layers.1.mlp_norm")
+    assert {
+        name.partition(".ln_tuning")[0].removeprefix(f"{PEFT_PREFIX}model.") for name in trained
+    } == set(norms)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_biases_are_refused_where_there_are_none_and_where_they_might_be(
+    tiny_models: TinyModels, kind: str
+) -> None:
+    """It would be the head alone under another name; a configuration may switch them on."""
+    architecture, bitfit = architecture_of(kind), find_method("bitfit")
+    folder = tiny_models(kind)
+    if architecture.biases is None:
+        architecture.require(bitfit, {})
+        check = check_targets(attached(folder, "bitfit"))
+        assert re.fullmatch(r"\d+ biases, some in each of 2 layers", check["detail"])
+        return
+    with pytest.raises(UsageError, match=r"BitFit can't be attached .* attention_bias, mlp_bias"):
+        architecture.require(bitfit, {"attention_bias": False})
+    with pytest.raises(UsageError, match="it trains biases, and there are none but the head's"):
+        attached(folder, "bitfit")
+    for option in architecture.biases:
+        architecture.require(bitfit, {option: True})
+        config = classifier_config(
+            locate_backbone(str(folder), Weights.PRETRAINED), labels=2, dropout=None
+        )
+        setattr(config, option, True)
+        model = AutoModelForSequenceClassification.from_config(config)
+        check_targets(attach(model, bitfit, seed=0, dropout=None))
+
+
+def test_frozen_biases_are_found(tiny_models: TinyModels) -> None:
+    classifier = attached(tiny_models("bert"), "bitfit")
+    for name, parameter in classifier.parameters().items():
+        if "layer.1." in name and name.endswith("query.bias"):
+            parameter.requires_grad_(False)
+    with pytest.raises(CheckFailed, match=r"1 tensors are biases and frozen.*layer\.1.*query"):
+        check_targets(classifier)
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
@@ -172,16 +220,16 @@ def test_a_method_that_fits_no_part_is_refused_before_anything_runs(
 
     beyond = method(Adapter(config="LoraConfig", targets=("query", "gate")))
     with pytest.raises(UsageError, match=r"New can't be attached .* targets gate, .* query, key"):
-        architecture.require(beyond)
+        architecture.require(beyond, config)
     undeclared = method(Adapter(config="VeraConfig"))
     with pytest.raises(UsageError, match="names no targets, and neither peft nor peftcore"):
-        architecture.require(undeclared)
+        architecture.require(undeclared, config)
     folder = write_bare_model(tmp_path / "model", **config)
     monkeypatch.setattr("peftcore.running.planning.find_methods", lambda *_, **__: [undeclared])
     with pytest.raises(UsageError, match="New can't be attached"):
         plan(Selection(methods=("new",), model=str(folder)))
     for declared in STUDIED:
-        architecture.require(declared)
+        architecture.require(declared, config)
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
@@ -191,12 +239,14 @@ def test_what_an_architecture_refuses_is_a_method_that_there_is(kind: str) -> No
     for method in METHODS:
         adapter = method.adapter
         about = set() if adapter is None else {adapter.config, adapter.start}
+        if method.trains is Trains.BIASES:
+            continue
         if not about & architecture.refused.keys():
-            architecture.require(method)
+            architecture.require(method, {})
             continue
         refused |= about & architecture.refused.keys()
         with pytest.raises(UsageError, match=f"^{re.escape(method.name)} can't be attached to"):
-            architecture.require(method)
+            architecture.require(method, {})
     assert refused == set(architecture.refused)
 
 
