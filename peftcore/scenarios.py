@@ -166,7 +166,8 @@ class Recipe:
 
     Attributes:
         learning_rate: the rate at the first step; a scenario's ``rates`` replace it per method.
-        dropout: ``None`` keeps the backbone's and each method's own; a number replaces them all.
+        dropout: ``None`` keeps the backbone's and each method's own; a number replaces those of the
+            backbone and of each adapter that peft gives dropout of its own, declared or not.
         eval_batch_size: examples a batch in evaluation; changes no result but its speed.
         accelerations: names of those that the engine ``peftcore`` uses where they apply.
         evaluation: after each epoch, or at the end alone.

@@ -147,17 +147,12 @@ def test_dropout_of_an_adapter_is_replaced_and_nothing_else() -> None:
     adapter = find_method("lora").adapter
     assert adapter is not None
 
-    changed = adapter.with_dropout(0.0)
+    changed = adapter.with_dropout(0.0, ["lora_dropout"])
 
     assert dict(changed.options) == {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0}
     assert (changed.config, changed.targets) == (adapter.config, adapter.targets)
     assert adapter.options["lora_dropout"] == 0.1
-
-
-def test_an_adapter_without_dropout_gets_none() -> None:
-    adapter = find_method("ia3").adapter
-    assert adapter is not None
-    assert adapter.with_dropout(0.3) == adapter
+    assert adapter.with_dropout(0.3, []) == adapter
 
 
 def test_declared_options_can_not_change() -> None:

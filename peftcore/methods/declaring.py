@@ -7,7 +7,7 @@ methods on a machine that has neither; ``peftcore.models.attach`` turns it into 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -93,13 +93,12 @@ class Adapter:
         """How many tokens it puts before each text, which count as the text's positions do."""
         return int(self.options.get("num_virtual_tokens", 0))
 
-    def with_dropout(self, probability: float) -> Adapter:
-        """Return this adapter with each of its own dropout options set to ``probability``."""
-        options = {
-            name: probability if name.endswith("dropout") else value
-            for name, value in self.options.items()
-        }
-        return replace(self, options=options)
+    def with_dropout(self, probability: float, options: Iterable[str]) -> Adapter:
+        """Return this adapter with each of these options, its own dropouts, set to a probability.
+
+        peft knows which those are: :func:`peftcore.models.dropouts.own_dropouts`.
+        """
+        return replace(self, options={**self.options, **dict.fromkeys(options, probability)})
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values; :meth:`from_json` reads it back."""

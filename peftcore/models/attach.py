@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import peft
 import torch
@@ -17,6 +17,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from peftcore.errors import UsageError
 from peftcore.methods import Adapter, Method, Start, Trains
 from peftcore.models.architectures import Architecture, architecture_of
+from peftcore.models.dropouts import own_dropouts
 from peftcore.models.expecting import as_expected
 from peftcore.models.factors import PEFT_PREFIX, lora_factors
 from peftcore.models.starting import start_from_activations, start_from_quantisation_error
@@ -50,6 +51,8 @@ class Classifier:
         intended: full names, before attachment, of the modules that the method should adapt;
             ``None`` where the choice is peft's.
         head_apart: modules of the head that peft doesn't save with the adapter.
+        dropouts: the probabilities with which the adapter drops something of its own, by the names
+            of the options.
     """
 
     model: nn.Module
@@ -57,6 +60,7 @@ class Classifier:
     architecture: Architecture
     intended: tuple[str, ...] | None = None
     head_apart: tuple[str, ...] = ()
+    dropouts: Mapping[str, float] = field(default_factory=dict)
 
     def parameters(self) -> Mapping[str, nn.Parameter]:
         """Return the parameters that count, by name.
@@ -140,7 +144,8 @@ def attach(
         model: a classifier from transformers, changed in place.
         method: what to attach.
         seed: draws the adapter's fresh weights.
-        dropout: takes the place of the adapter's own dropout, unless ``None``.
+        dropout: takes the place of each dropout of the adapter's own, declared or peft's default,
+            unless ``None``.
         run: the training run it is for; not every method asks for it.
 
     Raises:
@@ -183,8 +188,9 @@ def _with_adapter(
     adapter = method.adapter
     if adapter is None:
         raise ValueError(f"method {method.slug!r} has nothing to attach to a backbone")
+    own = own_dropouts(adapter)
     if dropout is not None:
-        adapter = adapter.with_dropout(dropout)
+        adapter = adapter.with_dropout(dropout, own)
     if method.quantisation is not None:
         # Its default, checkpointing, would trade time for memory: not the same trial.
         model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
@@ -221,7 +227,8 @@ def _with_adapter(
     apart = [n for n, part in head.items() if not any(p.requires_grad for p in part.parameters())]
     for name in apart:
         head[name].requires_grad_(True)
-    return Classifier(attached, method, architecture, intended, tuple(apart))
+    dropouts = {name: float(adapter.options.get(name, 0.0)) for name in own}
+    return Classifier(attached, method, architecture, intended, tuple(apart), dropouts)
 
 
 def _tell_sizes(config: peft.PromptLearningConfig, of: PretrainedConfig) -> None:

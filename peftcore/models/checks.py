@@ -199,9 +199,12 @@ class DropoutWatch:
     Nothing else in training draws any: the order of the examples has a generator of its own.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device) -> None:
+    def __init__(self, classifier: Classifier, device: torch.device) -> None:
         self._device = device
-        self._drops = any(isinstance(part, nn.Dropout) and part.p > 0 for part in model.modules())
+        # An adapter may drop without a module for it.
+        self._own = {name: p for name, p in classifier.dropouts.items() if p > 0}
+        modules = (part for part in classifier.model.modules() if isinstance(part, nn.Dropout))
+        self._drops = bool(self._own) or any(module.p > 0 for module in modules)
         self._before = self._state()
 
     def _state(self) -> torch.Tensor:
@@ -222,7 +225,11 @@ class DropoutWatch:
                 "dropout: the model has modules that drop, but training drew no random number, as "
                 "if it had been left in evaluation mode"
             )
-        return {"name": "dropout", "detail": "drew random numbers in training"}
+        own = ", ".join(f"{name}={probability:g}" for name, probability in self._own.items())
+        detail = "drew random numbers in training" + (
+            f"; of the adapter's own {own}" if own else ""
+        )
+        return {"name": "dropout", "detail": detail}
 
 
 def check_pass(plain: torch.Tensor, accelerated: torch.Tensor, precision: Precision) -> Check:

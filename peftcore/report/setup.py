@@ -196,7 +196,9 @@ def _dropout(record: Record) -> str | None:
     if not isinstance(recipe, Mapping) or "dropout" not in recipe:
         return None
     value = recipe["dropout"]
-    return "the backbone's and each method's own" if value is None else f"{value} everywhere"
+    if value is None:
+        return "the backbone's and each method's own"
+    return f"{value} in the backbone and in each adapter that has dropout of its own"
 
 
 def _accelerations(record: Record) -> str | None:

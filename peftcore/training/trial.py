@@ -156,7 +156,7 @@ def _run_classifier(
                 running.feed(test), recipe.eval_batch_size, running.on(SORTED_EVALUATION)
             )
             transformers.set_seed(trial.seed)
-            dropping = DropoutWatch(classifier.model, device)
+            dropping = DropoutWatch(classifier, device)
             log = import_module(ENGINES[trial.engine]).train(
                 running,
                 train,

@@ -55,6 +55,17 @@ def test_a_search_over_rates_has_them_in_one_row_only(record):
     assert found["Learning rates"].endswith("(the best of those tried)")
 
 
+def test_a_recipes_dropout_is_where_something_is_dropped(record):
+    def shown(dropout):
+        made = record("lora")
+        recipe = {**made.trial["recipe"], "dropout": dropout}
+        changed = dataclasses.replace(made, trial={**made.trial, "recipe": recipe})
+        return rows([changed])["Dropout"]
+
+    assert shown(None) == "the backbone's and each method's own"
+    assert shown(0.2) == "0.2 in the backbone and in each adapter that has dropout of its own"
+
+
 def test_accelerations_are_all_some_none_or_unknown(record):
     def shown(names):
         made = record("lora")

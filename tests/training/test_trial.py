@@ -131,6 +131,24 @@ def tiny_lora_flops(lengths: list[int]) -> int:
     return per_token * sum(lengths) + per_pair * squares + pooler_and_head * len(lengths)
 
 
+@pytest.mark.parametrize(
+    ("slug", "dropout", "own"),
+    [
+        ("lora", None, "; of the adapter's own lora_dropout=0.1"),
+        ("lora", 0.2, "; of the adapter's own lora_dropout=0.2"),
+        ("loha", None, ""),
+        ("loha", 0.2, "; of the adapter's own rank_dropout=0.2"),
+        ("ia3", 0.2, ""),
+    ],
+)
+def test_a_record_says_what_the_adapter_dropped_of_its_own(
+    make_trial: MakeTrial, slug: str, dropout: float | None, own: str
+) -> None:
+    checks = run(make_trial(slug, dropout=dropout)).measurement["checks"]
+    (found,) = (check["detail"] for check in checks if check["name"] == "dropout")
+    assert found == "drew random numbers in training" + own
+
+
 @pytest.mark.parametrize("engine", list(Engine))
 def test_either_engine_tells_how_well_it_used_the_machine(
     make_trial: MakeTrial, engine: Engine, monkeypatch: pytest.MonkeyPatch
