@@ -95,10 +95,6 @@ class PackageCounter:
                 return None
             return self._sum
 
-    def close(self) -> None:
-        """Stop reading in between."""
-        self._ended.set()
-
     def _add(self, domain: Path) -> None:
         now = int((domain / "energy_uj").read_text())
         before = self._last.get(domain, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,8 @@ def package(tmp_path: Path) -> Package:
 
 
 @pytest.fixture
-def counter(package: Package) -> Iterator[PackageCounter]:
-    made = PackageCounter(package.folder)
-    yield made
-    made.close()
+def counter(package: Package) -> PackageCounter:
+    return PackageCounter(package.folder)
 
 
 def test_packages_and_memory_add_up_and_their_parts_are_left_out(
@@ -70,7 +68,6 @@ def test_a_package_that_two_interfaces_show_counts_once(package: Package) -> Non
     package.count(0, 3_000_000)
     (twice / "energy_uj").write_text("2000001\n")
     assert counter.joules() == pytest.approx(2.0)
-    counter.close()
 
 
 def test_dies_are_packages_and_memory_alone_is_none(package: Package) -> None:
@@ -80,7 +77,6 @@ def test_dies_are_packages_and_memory_alone_is_none(package: Package) -> None:
     package.count(0, 3_000_000)
     package.count(3, 4_250_000)
     assert counter.joules() == pytest.approx(2.25)
-    counter.close()
     for number in (0, 3):
         (package.folder / f"intel-rapl:{number}" / "name").write_text("core\n")
     assert PackageCounter(package.folder).joules() is None
@@ -104,7 +100,6 @@ def test_it_is_read_in_between_so_that_no_turn_is_missed(
     read = threading.Event()
     monkeypatch.setattr(counter, "_add", lambda _: read.set())
     assert read.wait(timeout=30)
-    counter.close()
 
 
 def test_reading_ends_with_the_counter(package: Package) -> None:
