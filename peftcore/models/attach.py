@@ -22,6 +22,10 @@ from peftcore.models.expecting import as_expected
 from peftcore.models.factors import PEFT_PREFIX, lora_factors
 from peftcore.models.starting import start_from_activations, start_from_quantisation_error
 
+_SPARSE = ("FrodConfig", "ShiraConfig")
+"""Adapters that make sparse tensors in each pass. That torch leaves these unchecked is its default,
+of which it warns unless it was asked for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -152,8 +156,6 @@ def attach(
         UsageError: the adapter can't be attached to this model, or not for this run.
     """
     architecture = architecture_of(model.config.model_type)
-    # FRoD's are sparse; it is torch's default, of which it warns unless it was asked for.
-    torch.sparse.check_sparse_tensor_invariants.disable()
     if method.trains is Trains.EVERYTHING:
         return Classifier(model.requires_grad_(True), method, architecture)
     if method.trains is Trains.HEAD:
@@ -188,6 +190,8 @@ def _with_adapter(
     adapter = method.adapter
     if adapter is None:
         raise ValueError(f"method {method.slug!r} has nothing to attach to a backbone")
+    if adapter.config in _SPARSE:
+        torch.sparse.check_sparse_tensor_invariants.disable()
     own = own_dropouts(adapter)
     if dropout is not None:
         adapter = adapter.with_dropout(dropout, own)

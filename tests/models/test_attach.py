@@ -131,6 +131,20 @@ def test_a_dropout_override_reaches_backbone_and_adapter(tiny_bert: Path) -> Non
     assert kept == {0.1}
 
 
+def test_checks_of_sparse_tensors_are_switched_off_for_adapters_that_have_any(
+    tiny_bert: Path,
+) -> None:
+    checks = torch.sparse.check_sparse_tensor_invariants
+    checks.enable()
+    try:
+        load(tiny_bert, "lora")
+        assert checks.is_enabled()
+        load(tiny_bert, "frod")
+        assert not checks.is_enabled()
+    finally:
+        checks.disable()
+
+
 def test_an_unsupported_model_type_is_named() -> None:
     with pytest.raises(UsageError, match=r"'t5' is not supported.*bert"):
         architecture_of("t5")
