@@ -110,6 +110,8 @@ def _measured(
         progress({"phase": f"round {done} of {of}"})
 
     drive(measure, serving.warm_up_rounds, serving.rounds)
+    if done < of:
+        raise RuntimeError(f"whoever drives called for {done} of {of} rounds")
     talk.say(END)
     return talk.hear("result")
 

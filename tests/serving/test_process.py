@@ -44,6 +44,16 @@ def test_rounds_are_called_for_and_come_back_as_a_measurement(make_serving: Make
     assert {len(f["seconds"]) for f in figures if f["what"] == "load"} == {2}
 
 
+def test_rounds_that_nobody_called_for_are_no_measurement(make_serving: MakeServing) -> None:
+    with pytest.raises(RuntimeError, match="called for 1 of 3 rounds"):
+        run_serving(
+            make_serving(residents=(1,)),
+            drive=lambda measure, *_: measure(),
+            timeout_seconds=300,
+            progress=lambda _: None,
+        )
+
+
 def test_a_process_that_dies_in_a_round_is_a_crash(make_serving: MakeServing) -> None:
     def drive(measure: Callable[[], None], *_: int) -> None:
         (child,) = [
