@@ -61,6 +61,17 @@ class LossNotFinite(PeftcoreError):
         self.step = step
 
 
+_OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory")
+"""What a processor's allocator and the driver of a GPU say, by an error of no kind of its own."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error, whichever library raised it, says that memory was not to be had."""
+    # By its name: a trial that needs no torch does not import it.
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return known or any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
 def unknown(
     kind: str, value: str, known: Iterable[str], *, where: str = "", listing: str = ""
 ) -> UsageError:

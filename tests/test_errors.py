@@ -5,7 +5,14 @@ from enum import StrEnum
 import pytest
 
 from peftcore import errors
-from peftcore.errors import LossNotFinite, PeftcoreError, UsageError, member, unknown
+from peftcore.errors import (
+    LossNotFinite,
+    PeftcoreError,
+    UsageError,
+    is_out_of_memory,
+    member,
+    unknown,
+)
 
 
 def test_every_error_has_the_one_base() -> None:
@@ -59,3 +66,18 @@ def test_a_member_that_does_not_exist(text: str, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         member(Colour, text, where="--colour")
     assert str(caught.value) == f"unknown value {text!r} (from --colour): {words}"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory."), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("can't merge"), False),
+    ],
+)
+def test_what_says_that_memory_was_not_to_be_had(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected

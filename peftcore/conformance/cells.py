@@ -23,9 +23,8 @@ from peftcore.models.architectures import architecture_of
 from peftcore.models.attach import Classifier, attach, count_parameters
 from peftcore.models.backbones import locate_backbone, read_config
 from peftcore.models.checks import rounding_bound
-from peftcore.models.factors import PEFT_PREFIX
 from peftcore.models.loading import classifier_config, load_classifier
-from peftcore.models.merging import merge
+from peftcore.models.merging import adapted_weights, merge, require_rounded_into
 from peftcore.models.moving import CLEARLY, move_until_it_shows
 from peftcore.scenarios import Precision, Recipe, Task
 from peftcore.training.accelerating import plain
@@ -238,21 +237,14 @@ class _Moved:
             CheckFailed: the merged model has other logits.
         """
         method = self._classifier.method
-        model, adapted = self._classifier.model, self._classifier.adapted_modules()
-        before = {name: _weight(model, PEFT_PREFIX + name) for name in adapted}
+        before = adapted_weights(self._classifier) if method.quantisation is not None else {}
         try:
             merged = merge(self._classifier)
         except UsageError as error:
             return str(error)
         apart = float((self.logits - self._logits(merged)).abs().max())
         if method.quantisation is not None:
-            # Rounding may bring logits as far as the adapter does, but it leaves no weight alone.
-            same = [name for name, weight in before.items() if weight.equal(_weight(merged, name))]
-            if same:
-                raise CheckFailed(
-                    f"merge: of {len(before)} weights that the adapter is to be rounded into, "
-                    f"{len(same)} are as they were: {same[0]}"
-                )
+            require_rounded_into(before, merged)
             return f"yes, rounded to 4 bits: logits within {apart:.1g}"
         if not apart <= self._bound():
             raise CheckFailed(f"merge: the merged model's logits differ by up to {apart:.3g}")
@@ -271,13 +263,6 @@ class _Moved:
             return probe(model, feed, way.logits)
         with evaluation_mode(model):
             return way.logits(feed.batch([only]))
-
-
-def _weight(model: nn.Module, name: str) -> torch.Tensor:
-    """Return the weight of a module, or of the one that an adapter adapts."""
-    module: Any = model.get_submodule(name)
-    weight: torch.Tensor = getattr(module, "base_layer", module).weight.detach().clone()
-    return weight
 
 
 def _check_count(classifier: Classifier) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from peft.utils import ModulesToSaveWrapper
 from torch import nn
 
-from peftcore.errors import UsageError
+from peftcore.errors import CheckFailed, UsageError
 from peftcore.methods import Trains
 from peftcore.models.attach import Classifier
+from peftcore.models.factors import PEFT_PREFIX
 
 _AS_IF_PACKED = ("PveraConfig", "RandLoraConfig")
 """Adapters that peft (0.21.2) merges into 4 bits without letting the sum be quantised again, as its
@@ -43,6 +46,41 @@ def merge(classifier: Classifier) -> nn.Module:
         why = str(error) or "peft has no code for it"
         raise UsageError(f"{method.name} can't be merged: {why}") from error
     return merged
+
+
+def adapted_weights(classifier: Classifier) -> dict[str, torch.Tensor]:
+    """Return copies of the weights that carry an adapter, by their modules' names without it."""
+    return {
+        name: _weight(classifier.model, PEFT_PREFIX + name) for name in classifier.adapted_modules()
+    }
+
+
+def require_rounded_into(before: Mapping[str, torch.Tensor], merged: nn.Module) -> None:
+    """Check that no 4-bit weight that an adapter was merged into is the one that it was.
+
+    Rounding may bring logits as far as the adapter does, so that these tell nothing; but where the
+    adapter was lost, a weight is as it was to the bit.
+
+    Args:
+        before: what :func:`adapted_weights` gave.
+        merged: the model that was merged since.
+
+    Raises:
+        CheckFailed: a weight is as it was.
+    """
+    same = [name for name, weight in before.items() if weight.equal(_weight(merged, name))]
+    if same or not before:
+        raise CheckFailed(
+            f"merge: of {len(before)} weights that the adapter is to be rounded into, "
+            f"{len(same)} are as they were: {', '.join(same[:1])}"
+        )
+
+
+def _weight(model: nn.Module, name: str) -> torch.Tensor:
+    """Return the weight of a module, or of the one that an adapter adapts."""
+    module: Any = model.get_submodule(name)
+    weight: torch.Tensor = getattr(module, "base_layer", module).weight.detach().clone()
+    return weight
 
 
 def _unwrap_composites(adapted: nn.Module) -> None:

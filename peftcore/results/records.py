@@ -114,7 +114,7 @@ class Measurement:
         shared: whether other trials ran on the machine at the same time, so that the times say
             little; ``None`` where it is not known.
         resumed: how often the trial went on from a checkpoint; its times are sums of its parts.
-        serving: of a trial that serves (:mod:`peftcore.serving.figures`), what was measured of it;
+        serving: of a trial that serves (:mod:`peftcore.results.serving`), what was measured of it;
             left out of the JSON of any other.
     """
 

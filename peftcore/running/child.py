@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from peftcore.data.examples import Examples, Sample
-from peftcore.errors import CheckFailed, LossNotFinite
+from peftcore.errors import CheckFailed, LossNotFinite, is_out_of_memory
 from peftcore.measuring.environment import sources_sha256
 from peftcore.measuring.garbage import importing
 from peftcore.measuring.weights import Keep
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from peftcore.training.observing import Observer
 
 NOTHING: dict[str, Any] = {"measurement": None, "predictions": None, "labels": None}
-
-_TORCH_OUT_OF_MEMORY = "OutOfMemoryError"
-"""By its name: a trial that needs no torch does not import it."""
 
 PROGRESS_SECONDS = 0.25
 """Progress is told no more often than this."""
@@ -97,11 +94,10 @@ def _run(
     except LossNotFinite as error:
         return {"outcome": Outcome.NAN, "error": str(error), **NOTHING}
     except Exception as error:
-        if isinstance(error, MemoryError) or type(error).__name__ == _TORCH_OUT_OF_MEMORY:
+        if is_out_of_memory(error):
             return {"outcome": Outcome.OOM, "error": in_short(error), **NOTHING}
-        outcome = Outcome.OOM if "can't allocate memory" in str(error) else Outcome.FAILED
         traceback.print_exc()
-        return {"outcome": outcome, "error": in_short(error), **NOTHING}
+        return {"outcome": Outcome.FAILED, "error": in_short(error), **NOTHING}
     return {
         "outcome": Outcome.OK,
         "error": None,

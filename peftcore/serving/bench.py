@@ -24,15 +24,15 @@ from torch import nn
 
 from peftcore.data.batches import Feed
 from peftcore.data.examples import Sample
-from peftcore.errors import CheckFailed, UsageError
+from peftcore.errors import CheckFailed, UsageError, is_out_of_memory
 from peftcore.methods import Trains
 from peftcore.models.attach import count_parameters
 from peftcore.models.loading import classifier_config, weights_folder
-from peftcore.models.merging import merge
+from peftcore.models.merging import adapted_weights, merge, require_rounded_into
 from peftcore.models.saving import load_trained
-from peftcore.serving.adapters import SavedAdapters
-from peftcore.serving.figures import (
+from peftcore.results.serving import (
     ATTACHED,
+    ESTIMATED,
     EXCHANGE,
     HOLD,
     LOAD,
@@ -40,8 +40,10 @@ from peftcore.serving.figures import (
     PLAIN,
     PREDICT,
     SWAP,
+    UNAVAILABLE,
     Figure,
 )
+from peftcore.serving.adapters import SavedAdapters
 from peftcore.serving.residents import Residents, held_bytes, hold, model_tensors
 from peftcore.serving.trials import ServingTrial
 from peftcore.training.observing import Observer
@@ -141,15 +143,14 @@ class Bench:
 
     def _add_residents(self, count: int) -> None:
         """Add what is measured of a model that holds so many adapters."""
-        sizes = (1, self._serving.batch_size)
         holding = Figure(HOLD, served=ATTACHED, residents=count)
-        figures = [holding, *(Figure(PREDICT, ATTACHED, count, size) for size in sizes)]
+        predicting = [Figure(PREDICT, ATTACHED, count, size) for size in self._serving.sizes]
         swapping = [Figure(SWAP, residents=count)] if count > 1 else []
-        with self._told([*figures, *swapping]):
+        with self._told([holding, *predicting, *swapping]):
             if count in self._adapters.refused:
                 held_now = held_bytes(model_tensors(self._classifier.model))
                 holding.bytes = held_now + count * self._adapters.set_bytes()
-                holding.status = "estimated"
+                holding.status = ESTIMATED
                 raise UsageError(self._adapters.refused[count])
             held = hold(self._classifier, self._adapters.backbone(), self._adapters.folders[:count])
             for number in (*range(count), 0):
@@ -158,7 +159,7 @@ class Bench:
             holding.bytes = held_bytes(held.tensors())
             detail = f"each of {count} resident gives its own logits"
             self.checks.append({"name": "residents", "detail": detail})
-            self._time_predictions(figures[1:], held.model, inputs=True)
+            self._time_predictions(predicting, held.model, inputs=True)
             for figure in swapping:
                 self._timed.append(_Timed(figure, partial(self._swap, held, count)))
 
@@ -168,9 +169,8 @@ class Bench:
         return [self._now() - begin]
 
     def _add_merged(self) -> None:
-        sizes = (1, self._serving.batch_size)
         holding = Figure(HOLD, served=MERGED)
-        figures = [holding, *(Figure(PREDICT, MERGED, 0, size) for size in sizes)]
+        figures = [holding, *(Figure(PREDICT, MERGED, 0, size) for size in self._serving.sizes)]
         method = self._trial.method
         with self._told(figures):
             if method.trains is not Trains.ADAPTER:
@@ -179,20 +179,26 @@ class Bench:
                 )
             first = self._adapters.folders[0]
             loaded = load_trained(self._classifier, self._adapters.backbone(), first)
+            adapted = replace(self._classifier, model=loaded)
+            before = adapted_weights(adapted) if method.quantisation is not None else {}
             with torch.no_grad():
-                merged = merge(replace(self._classifier, model=loaded))
+                merged = merge(adapted)
             apart = self._adapters.apart(0, merged, inputs=False)
-            if method.quantisation is None and not apart <= self._adapters.bound(0):
-                raise CheckFailed(f"merged, its logits differ by up to {apart:.3g}")
-            self.checks.append({"name": "merge", "detail": f"logits within {apart:.2g}"})
             if method.quantisation is not None:
+                require_rounded_into(before, merged)
+                detail = f"each of {len(before)} weights is another, rounded to 4 bits"
                 for figure in figures:
                     figure.detail = f"the sum is rounded to 4 bits: logits within {apart:.2g}"
+            elif apart <= self._adapters.bound(0):
+                detail = f"logits within {apart:.2g}"
+            else:
+                raise CheckFailed(f"merged, its logits differ by up to {apart:.3g}")
+            self.checks.append({"name": "merge", "detail": detail})
             holding.bytes = held_bytes(model_tensors(merged))
             self._time_predictions(figures[1:], merged, inputs=False)
 
     def _add_predictions(self, served: str, count: int, model: nn.Module, *, inputs: bool) -> None:
-        figures = [Figure(PREDICT, served, count, n) for n in (1, self._serving.batch_size)]
+        figures = [Figure(PREDICT, served, count, size) for size in self._serving.sizes]
         self.figures += figures
         self._time_predictions(figures, model, inputs=inputs)
 
@@ -271,16 +277,17 @@ class Bench:
         before = len(self._timed)
         try:
             yield
-        except (MemoryError, torch.OutOfMemoryError):
-            raise
         except Exception as error:  # whatever peft, transformers or torch raise is the reason
+            if is_out_of_memory(error):
+                # It is no trait of the method's: with more memory it is another day's measurement.
+                raise
             del self._timed[before:]
             known = isinstance(error, CheckFailed | UsageError)
             first = str(error).strip().partition("\n")[0]
             reason = first if known and first else f"{type(error).__name__}: {first}"
             for figure in figures:
-                if figure.status != "estimated":
-                    figure.status, figure.bytes = "unavailable", None
+                if figure.status != ESTIMATED:
+                    figure.status, figure.bytes = UNAVAILABLE, None
                 figure.detail = reason
 
 

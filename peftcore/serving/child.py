@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from peftcore.data.examples import Examples, Sample
-from peftcore.errors import CheckFailed
+from peftcore.errors import CheckFailed, is_out_of_memory
 from peftcore.measuring.garbage import importing
 from peftcore.running.child import NOTHING, in_short, tell
 from peftcore.serving.trials import ServingTrial, code_sha256
@@ -52,8 +52,6 @@ def _serve(job: dict[str, Any], commands: queue.Queue[str], wire: IO[str]) -> di
         return {"outcome": Outcome.FAILED, "error": error, **NOTHING}
     sample = Sample(*(Examples(**examples) for examples in job["sample"]))
     with importing():
-        import torch
-
         from peftcore.serving.bench import prepared
         from peftcore.training.trial import quiet_libraries
 
@@ -76,10 +74,8 @@ def _serve(job: dict[str, Any], commands: queue.Queue[str], wire: IO[str]) -> di
             measurement = bench.result()
     except CheckFailed as error:
         return {"outcome": Outcome.FAILED, "error": f"check failed: {error}", **NOTHING}
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        return {"outcome": Outcome.OOM, "error": in_short(error), **NOTHING}
     except Exception as error:
-        outcome = Outcome.OOM if "can't allocate memory" in str(error) else Outcome.FAILED
+        outcome = Outcome.OOM if is_out_of_memory(error) else Outcome.FAILED
         return {"outcome": outcome, "error": in_short(error), **NOTHING}
     return {"outcome": Outcome.OK, "error": None, **NOTHING, "measurement": measurement}
 

@@ -64,7 +64,8 @@ class _Adapters:
         for number, folder in enumerate(folders[1:], start=1):
             self._names.append(f"adapter-{number}")
             self._load(folder, self._names[-1])
-        self._heads = [_apart(folder) for folder in folders]
+        device = next(backbone.parameters()).device
+        self._heads = [_resident(_saved(folder, APART_FILE), device) for folder in folders]
         self._guests = 0
         self.swap(0)
 
@@ -80,12 +81,12 @@ class _Adapters:
         self._guests += 1
         name, old = f"guest-{self._guests}", str(self._peft.active_adapter)
         self._load(folder, name)
-        self._activate(name, _apart(folder))
+        self._activate(name, _saved(folder, APART_FILE))
         self._peft.delete_adapter(old)
         self._names = [name if one == old else one for one in self._names]
 
     def tensors(self) -> list[torch.Tensor]:
-        return [*model_tensors(self._peft), *(t for head in self._heads for t in head.values())]
+        return [*model_tensors(self._peft), *_kept_beside(self._heads)]
 
     def _load(self, folder: Path, name: str) -> None:
         # It leaves the model in evaluation mode.
@@ -107,7 +108,7 @@ class _States:
         self._classifier, self._backbone = classifier, backbone
         device = next(backbone.parameters()).device
         self._states = [
-            {name: tensor.clone().to(device) for name, tensor in _state(folder).items()}
+            _resident(_saved(folder, WEIGHTS_FILE) | _saved(folder, APART_FILE), device)
             for folder in folders
         ]
         self.swap(0)
@@ -123,9 +124,7 @@ class _States:
         load_trained(self._classifier, self._backbone, folder)
 
     def tensors(self) -> list[torch.Tensor]:
-        kept = [tensor for state in self._states for tensor in state.values()]
-        # A single set is in the model, and need not be kept beside it.
-        return [*model_tensors(self._backbone), *(kept if len(self._states) > 1 else [])]
+        return [*model_tensors(self._backbone), *_kept_beside(self._states)]
 
 
 def held_bytes(tensors: Sequence[torch.Tensor]) -> int:
@@ -163,15 +162,17 @@ def _within(kept: object) -> Iterator[torch.Tensor]:
             yield from _within(value)
 
 
-def _state(folder: Path) -> dict[str, torch.Tensor]:
-    """Return all that was saved of a method whose weights are the model's own."""
-    found: dict[str, torch.Tensor] = {}
-    for name in (WEIGHTS_FILE, APART_FILE):
-        if (folder / name).exists():
-            found |= load_file(folder / name)
-    return found
+def _kept_beside(sets: Sequence[Tensors]) -> list[torch.Tensor]:
+    """Return the tensors of which the model takes one set; a single one is in it already."""
+    return [tensor for one in sets for tensor in one.values()] if len(sets) > 1 else []
 
 
-def _apart(folder: Path) -> dict[str, torch.Tensor]:
-    file = folder / APART_FILE
+def _resident(saved: Tensors, device: torch.device) -> Tensors:
+    """Return copies where the model is: of a processor's, those that were read map their file."""
+    return {name: tensor.to(device, copy=True) for name, tensor in saved.items()}
+
+
+def _saved(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    """Return what a file of this name holds; nothing where the folder has none."""
+    file = folder / name
     return load_file(file) if file.exists() else {}

@@ -53,6 +53,11 @@ class Serving:
     residents: tuple[int, ...] = RESIDENTS
     code: str = ""
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many examples are predicted together: one, and a batch, unless that is one, too."""
+        return tuple(dict.fromkeys((1, self.batch_size)))
+
     def describe(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
         return {**dataclasses.asdict(self), "residents": list(self.residents)}

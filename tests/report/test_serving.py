@@ -205,6 +205,18 @@ def test_the_audit_follows_the_report(contents: list[dict[str, Any]], tmp_path: 
     assert all(part.checked > 20 for part in found.parts)
 
 
+def test_a_batch_of_one_has_one_table(contents: list[dict[str, Any]], tmp_path: Path) -> None:
+    for one in contents:
+        one["trial"]["serving"]["batch_size"] = 1
+        serving = one["measurement"]["serving"]
+        serving["figures"] = [f for f in serving["figures"] if f["examples"] != 16]
+        named(one)
+    text = written(contents, tmp_path)
+    assert "## Latency: one example" in text
+    assert "## Latency: a batch" not in text
+    assert audit(tmp_path).findings == ()
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [("≈ 2,000.00", "≈ 2,001.00"), (" 91.00 |", " 91.10 |"), ("4.731", "4.732")],

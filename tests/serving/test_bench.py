@@ -63,8 +63,11 @@ def test_everything_that_can_be_is_measured_in_each_round(
     if method == "qlora":
         assert held["attached", 1] < held["plain", 0]
         assert "rounded to 4 bits: logits within" in figures["predict", "merged", 0, 1]["detail"]
-    names = {check["name"] for check in measurement["checks"]}
-    assert {"load", "exchange", "residents"} <= names
+    checks = {check["name"]: check["detail"] for check in measurement["checks"]}
+    assert {"load", "exchange", "residents"} <= checks.keys()
+    assert ("merge" in checks) is not prompts
+    if method == "qlora":
+        assert checks["merge"] == "each of 6 weights is another, rounded to 4 bits"
     assert measurement["adapter_file_bytes"] > 0
 
 
@@ -132,18 +135,81 @@ def test_a_swap_of_the_head_alone_has_no_time(
     assert "one of 3 resident, adapter 2 has logits that differ from its own" in figure["detail"]
 
 
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        ("lora", "merged, its logits differ"),
+        ("qlora", "of 6 weights that the adapter is to be rounded into, 6 are as they were"),
+    ],
+)
 def test_a_merge_that_gives_another_model_has_no_time(
-    make_serving: MakeServing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_serving: MakeServing,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    told: str,
 ) -> None:
     def without_adapter(classifier: Any) -> nn.Module:
         return classifier.model.unload()
 
     monkeypatch.setattr(benching, "merge", without_adapter)
-    figures = figures_of(served(make_serving(), tmp_path))
+    measurement = served(make_serving(method), tmp_path)
+    assert "merge" not in {check["name"] for check in measurement["checks"]}
     for size in (1, 4):
-        figure = figures["predict", "merged", 0, size]
+        figure = figures_of(measurement)["predict", "merged", 0, size]
         assert figure["status"] == "unavailable"
-        assert "merged, its logits differ" in figure["detail"]
+        assert told in figure["detail"]
+
+
+def test_a_batch_of_one_is_measured_once(make_serving: MakeServing, tmp_path: Path) -> None:
+    measurement = served(make_serving(batch_size=1, residents=(1,)), tmp_path)
+    figures = figures_of(measurement)
+    assert len(figures) == len(measurement["serving"]["figures"])
+    assert {examples for *_, examples in figures} == {None, 1}
+    assert len(figures["predict", "attached", 1, 1]["seconds"]) == 4
+
+
+def test_a_head_that_is_kept_apart_is_held_once(make_serving: MakeServing, tmp_path: Path) -> None:
+    """Of a single resident it is in the model; of several, all of them are beside it."""
+    measurement = served(make_serving("trainable-tokens"), tmp_path)
+    held = {name[1:3]: f for name, f in figures_of(measurement).items() if name[0] == "hold"}
+    head = 4 * measurement["head_parameters"]
+    tokens = 4 * measurement["adapter_parameters"]
+    one, three = (held["attached", count]["bytes"] for count in (1, 3))
+    # With the vectors of each, peft keeps what they were.
+    assert three - one == 2 * 2 * tokens + 3 * head
+
+
+def test_what_is_resident_lies_where_the_model_is() -> None:
+    saved = {"classifier.weight": torch.zeros(3)}
+    (there,) = residents._resident(saved, torch.device("meta")).values()
+    assert there.device.type == "meta"
+    (here,) = residents._resident(saved, torch.device("cpu")).values()
+    assert here.data_ptr() != saved["classifier.weight"].data_ptr()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
+        ),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_too_little_memory_is_no_trait_of_a_method(
+    make_serving: MakeServing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """It ends the trial, which is then tried again another time."""
+
+    def too_large(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(benching, "hold", too_large)
+    with pytest.raises(type(error)):
+        served(make_serving(residents=(1,)), tmp_path)
 
 
 def test_an_adapter_that_is_attached_anew_onto_changed_weights_is_told(

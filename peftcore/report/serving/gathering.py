@@ -11,12 +11,7 @@ import numpy as np
 from peftcore.methods import Trains
 from peftcore.report.summary import MethodSummary, by_method
 from peftcore.results.records import Record
-
-PLAIN, ATTACHED, MERGED = "plain", "attached", "merged"
-LOAD, EXCHANGE, SWAP, PREDICT, HOLD = "load", "exchange", "swap", "predict", "hold"
-"""As :mod:`peftcore.serving.figures` names them in records."""
-
-MEASURED, ESTIMATED = "measured", "estimated"
+from peftcore.results.serving import ATTACHED, MEASURED, MERGED, PLAIN, PREDICT
 
 
 @dataclass(frozen=True)

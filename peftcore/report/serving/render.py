@@ -15,8 +15,6 @@ from peftcore.report.markdown import escape, listed, table
 from peftcore.report.render import FIGURES_NAME, RECORDS_NAME, REPORT_NAME, image
 from peftcore.report.serving import tables
 from peftcore.report.serving.gathering import (
-    ATTACHED,
-    MERGED,
     Served,
     Spread,
     batch_size,
@@ -26,6 +24,7 @@ from peftcore.report.setup import notes, setup_table
 from peftcore.report.style import looks, plain
 from peftcore.report.summary import Summary, gather
 from peftcore.results.records import Record, write_records
+from peftcore.results.serving import ATTACHED, MERGED
 
 SERVING_NAME = "serving"
 """The folder, in that of a scenario's report, of this one; and the name of its figure."""
@@ -139,9 +138,14 @@ def _measured(served: Sequence[Served], plots: Sequence[Plot]) -> list[str]:
         f"From padded token ids to logits, both where the model is, {settings['singles']} examples "
         "in each round, the same for all: percentiles are over texts of different lengths too. "
         "Ratios are to the plain model on the very same example, in the same round.",
-        f"## Latency: a batch of {size}",
-        tables.latency_table(served, batch_size),
-        f"One batch of {size} in each round, padded to its longest text.",
+    ]
+    if size > 1:
+        blocks += [
+            f"## Latency: a batch of {size}",
+            tables.latency_table(served, batch_size),
+            f"One batch of {size} in each round, padded to its longest text.",
+        ]
+    blocks += [
         "## Throughput",
         tables.throughput_table(served),
         f"Examples a second in batches of {size}, one after the other, by their median time.",
@@ -175,9 +179,9 @@ def draw_serving(served: Sequence[Served]) -> Plot | None:
     if not known:
         return None
     figure = new_figure(1.6 + 0.34 * len(known))
-    panels = figure.subplots(1, 2, sharey=True)
-    size = batch_size(known[0])
-    for axes, examples in zip(panels, (1, size), strict=True):
+    sizes = list(dict.fromkeys((1, batch_size(known[0]))))
+    panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
+    for axes, examples in zip(panels, sizes, strict=True):
         _draw_ratios(axes, known, examples)
         axes.set_title(
             "One example" if examples == 1 else f"A batch of {examples}",

@@ -8,6 +8,12 @@ from typing import Any
 from peftcore.report.markdown import escape, table
 from peftcore.report.metrics import MISSING
 from peftcore.report.serving.gathering import (
+    Served,
+    Spread,
+    batch_size,
+    kinds,
+)
+from peftcore.results.serving import (
     ATTACHED,
     ESTIMATED,
     EXCHANGE,
@@ -18,10 +24,6 @@ from peftcore.report.serving.gathering import (
     PLAIN,
     PREDICT,
     SWAP,
-    Served,
-    Spread,
-    batch_size,
-    kinds,
 )
 
 _WORDS = {

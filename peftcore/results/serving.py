@@ -11,6 +11,9 @@ LOAD, EXCHANGE, SWAP, PREDICT, HOLD = "load", "exchange", "swap", "predict", "ho
 """What is measured: an adapter onto a bare backbone, one from disk in another's place, another
 resident one, logits, and bytes held."""
 
+MEASURED, ESTIMATED, UNAVAILABLE = "measured", "estimated", "unavailable"
+"""What a figure may be."""
+
 
 @dataclass
 class Figure:
@@ -23,7 +26,7 @@ class Figure:
         examples: how many are predicted together; ``None`` of what predicts none.
         seconds: of each time that it was measured.
         bytes: of what is held.
-        status: ``measured``, ``estimated`` or ``unavailable``.
+        status: whether it is measured, estimated or unavailable.
         detail: why it isn't measured, or what must be known of it.
     """
 
@@ -33,5 +36,5 @@ class Figure:
     examples: int | None = None
     seconds: list[float] = field(default_factory=list)
     bytes: int | None = None
-    status: str = "measured"
+    status: str = MEASURED
     detail: str | None = None
