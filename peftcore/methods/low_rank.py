@@ -1,7 +1,8 @@
 """Other products and sums of small matrices that are added to frozen weights, or multiply them.
 
 Sizes are chosen so that the adapter has about as many parameters as LoRA's at rank 16, where the
-method lets its size be chosen; methods made to be tiny are left as tiny as their authors have them.
+method lets its size be chosen; methods made to be tiny are left as tiny as peft's defaults have
+them, but for two that docs/methods.md names.
 """
 
 from __future__ import annotations
