@@ -10,6 +10,7 @@ import peft
 import torch
 from torch import nn
 
+from peftcore.errors import UsageError
 from peftcore.models.factors import PEFT_PREFIX, lora_factors
 
 
@@ -21,7 +22,18 @@ def start_from_activations(
     Args:
         model: with ``init_lora_weights="eva"``; changed in place.
         batches: the model's inputs; as many are read as it takes for the directions to settle.
+
+    Raises:
+        UsageError: no batch has as many tokens as there are directions to be found.
     """
+    config: Any = model.peft_config["default"]
+    directions = round(config.r * config.eva_config.rho)
+    # peft passes over a batch of fewer, and would go through them for ever.
+    if not any(int(batch["attention_mask"].sum()) >= directions for batch in batches):
+        raise UsageError(
+            f"EVA looks for {directions} directions in the activations of a batch, and no batch "
+            "has as many tokens: make batches larger (batch_size) or texts longer (max_length)"
+        )
     # Its incremental decomposition draws none, and leaves the model's mode as it was.
     peft.initialize_lora_eva_weights(model, batches, show_progress_bar=False)
 

@@ -22,6 +22,7 @@ from torch import nn
 from peftcore.conformance.fingerprints import kept_beside
 from peftcore.conformance.tiny import WORDS, review_rows
 from peftcore.data.examples import Examples, Sample
+from peftcore.errors import UsageError
 from peftcore.methods import METHODS, Method, Optimiser, Trains, find_method
 from peftcore.models.attach import Classifier, attach
 from peftcore.models.backbones import locate_backbone
@@ -78,7 +79,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Callable[[Trial], Kept]:
     return run
 
 
-Attached = Callable[[Method], Classifier]
+Attached = Callable[..., Classifier]
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +106,7 @@ def test_every_method_trains_in_a_trial(make_trial: MakeTrial, tried: Path, meth
     assert kept_beside(tried, method.slug, [loss for _, loss in found.losses]) == []
 
 
-def _attached(make_trial: MakeTrial, folder: Path, method: Method) -> Classifier:
+def _attached(make_trial: MakeTrial, folder: Path, method: Method, **recipe: Any) -> Classifier:
     """Return a method attached to a tiny backbone, before any update."""
     source = locate_backbone(str(folder), Weights.PRETRAINED)
     config = classifier_config(source, labels=2, dropout=0.0)
@@ -122,7 +123,7 @@ def _attached(make_trial: MakeTrial, folder: Path, method: Method) -> Classifier
 
     texts, labels = zip(*review_rows(48, seed=1), strict=True)
     sample = Sample(Examples(texts, labels), Examples(texts[:8], labels[:8]))
-    trial = make_trial(method.slug, model=folder)
+    trial = make_trial(method.slug, model=folder, **recipe)
     train, _ = tokenised(trial, sample, config)
     run = run_of(trial, train, full_precision=lambda: load(quantised=False))
     return attach(load(quantised=True), method, seed=1, dropout=0.0, run=run)
@@ -216,6 +217,11 @@ def test_eva_begins_where_activations_vary_most(attached: Attached) -> None:
     # Both layers are as hard to explain, and no rank was lost.
     assert sum(f.first.shape[0] for f in found.values()) == 16 * 2 * LAYERS
     assert all(torch.equal(f.second, torch.zeros_like(f.second)) for f in found.values())
+
+
+def test_eva_refuses_batches_in_which_it_would_look_for_ever(attached: Attached) -> None:
+    with pytest.raises(UsageError, match=r"looks for 32 directions .* make batches larger"):
+        attached(find_method("eva"), batch_size=1)
 
 
 def test_eva_gives_ranks_to_the_layers_that_need_them(
