@@ -323,9 +323,58 @@ def test_the_chooser_knows_what_records_can_not_tell(open_page: Open) -> None:
     assert "Full, LoRA and QLoRA fit, but the energy of training can't be compared" in text
     text = ask(open_page("corpus"), loss=50)
     assert text.startswith("On this corpus the rules pick ")
-    text = ask(open_page("random"), memory=8)
+    page = open_page("random")
+    text = ask(page, memory=8)
     assert text.startswith("The records can't tell")
     assert "no accuracy is known" in text
+    assert rivals(page) == ["best"]
+
+
+def rivals(page: Any) -> list[str]:
+    return page.locator("#chooser [name=against] option").evaluate_all(  # type: ignore[no-any-return]
+        "all => all.map((option) => option.value)"
+    )
+
+
+def test_whatever_is_asked_there_is_an_answer(open_page: Open, tmp_path: Path) -> None:
+    """Each rival, each goal and with or without evidence; a thrown error fails the page."""
+    bare = tmp_path / "bare.html"
+    records = [build("full", accuracy=None), build("lora"), build("ia3", accuracy=0.9)]
+    bare.write_text(page_of(records), encoding="utf-8")
+    for which in ("seeds", "one-seed", "random", "corpus", "processor", bare):
+        page = open_page(which)
+        goals = page.locator("#chooser [name=goal] option").evaluate_all(
+            "all => all.map((option) => option.value)"
+        )
+        for under in (False, True):
+            if page.locator("#under-choice").is_visible():
+                ask(page, under=under)
+            for rival in rivals(page):
+                for goal in goals:
+                    text = ask(page, against=rival, goal=goal, loss=1)
+                    assert text.startswith(("Use ", "On this", "The records", "Nothing")), text
+                    if which == "random":
+                        assert text.startswith("The records can't tell: no accuracy is known.")
+                        assert "share no seed" not in page.locator("#fared").text_content()
+    # What has no accuracy is nothing to be held against, and no seed is to blame.
+    assert rivals(page) == ["best"]
+    assert "its accuracy is not known" in page.locator("#fared").text_content()
+
+
+def test_the_most_accurate_is_named_whatever_is_chosen(open_page: Open, tmp_path: Path) -> None:
+    path = tmp_path / "under.html"
+    accuracies = {"full": 0.85, "lora": 0.86, "bow": 0.87}
+    records = [build(slug, accuracy=accuracy) for slug, accuracy in accuracies.items()]
+    path.write_text(page_of(records), encoding="utf-8")
+    page = open_page(path)
+    assert rivals(page) == ["best", "full"]
+    option = page.locator("#chooser [name=against] option").first
+    assert option.inner_text() == "the most accurate"
+    ask(page, against="full")
+    ask(page, under=True)
+    assert option.inner_text() == "the most accurate, LoRA"
+    ask(page, under=False)
+    assert option.inner_text() == "the most accurate"
 
 
 def test_of_many_methods_the_chooser_names_a_few(open_page: Open, tmp_path: Path) -> None:

@@ -261,10 +261,10 @@ function fillFared({ fared, goal, asked }) {
     );
 }
 
-/** Say which method the most accurate one is, by what is asked for. */
-function nameRival(rival) {
-  field("against").options[0].textContent = rival
-    ? `the most accurate, ${rival.name}`
+/** Say which method the most accurate one is, by what is asked for, whether or not it is chosen. */
+function nameBest(best) {
+  field("against").options[0].textContent = best
+    ? `the most accurate, ${best.name}`
     : "the most accurate";
 }
 
@@ -277,7 +277,7 @@ function answer() {
     return;
   }
   const decided = decide(asked);
-  if (asked.against === "best") nameRival(decided.rival);
+  nameBest(decided.best);
   const [headline, because] = decided.pick
     ? [headlineOf(decided), reasons(decided)]
     : noAnswer(decided);
@@ -290,8 +290,10 @@ function answer() {
 }
 
 field("against").append(make("option", { value: "best" }));
-if (data.full && data.full !== (data.best.qualified ?? data.best.all)) {
-  field("against").append(make("option", { value: "full" }, methods.get(data.full).name));
+const baseline = methods.get(data.full);
+const leader = data.best.qualified ?? data.best.all;
+if (baseline && baseline.slug !== leader && mean(baseline, "accuracy") !== null) {
+  field("against").append(make("option", { value: "full" }, baseline.name));
 }
 for (const goal of GOALS) {
   const measuredByAny =

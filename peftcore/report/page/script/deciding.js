@@ -38,6 +38,7 @@ function lossOf(method, rival, most) {
   if (rival === null) return { known: "open", why: "no accuracy is known" };
   if (method === rival)
     return { known: "within", points: 0, why: "it is what the others are held against" };
+  if (mean(method, "accuracy") === null) return { known: "open", why: "its accuracy is not known" };
   const paired = method.against[rival.slug];
   if (!paired)
     return { known: "open", why: `it can't be compared with ${rival.name}: they share no seed` };
@@ -117,8 +118,10 @@ function impossible(method, asked) {
 /** Return what the records say to what is asked: how each method fares, and which one to take. */
 function decide(asked) {
   const goal = GOALS.find((one) => one.key === asked.goal);
-  const best = asked.under ? data.best.all : data.best.qualified;
-  const rival = methods.get(asked.against === "full" ? data.full : best) ?? null;
+  const best = methods.get(asked.under ? data.best.all : data.best.qualified) ?? null;
+  const chosen = asked.against === "full" ? methods.get(data.full) : best;
+  // Nothing is held against what has no accuracy, such as random weights.
+  const rival = chosen && mean(chosen, "accuracy") !== null ? chosen : null;
   const fared = data.methods
     .filter((method) => !method.reference)
     .map((method) => {
@@ -135,6 +138,7 @@ function decide(asked) {
   return {
     asked,
     goal,
+    best,
     rival,
     fared,
     able,
