@@ -1,4 +1,4 @@
-// Accuracy against each cost, and the methods that no other beats in both.
+// Accuracy against each cost, and the candidates that no other beats in both.
 
 // Methods further below the best than so many points are left out until they are asked for, as far
 // as that leaves most of them.
@@ -26,7 +26,7 @@ function ends(method, key) {
   return known ?? [middle, middle];
 }
 
-/** Return the methods that none is both cheaper and more accurate than, the cheapest first. */
+/** Return the candidates that no other is cheaper and more accurate than, the cheapest first. */
 function front(shown, key) {
   const beats = (other, method) => {
     const cheaper = mean(method, key) - mean(other, key);
@@ -45,7 +45,17 @@ function pointLines(method, key, best, onFront) {
   const lines = [method.name, told("accuracy"), told(key)];
   const paired = best && method.against[best];
   if (paired) lines.push(paired.words);
-  if (onFront) lines.push("No method is cheaper and as accurate, by the means");
+  if (onFront) lines.push("No other candidate is cheaper and as accurate, by the means");
+  if (method.reference) return lines;
+  // The front is one of candidates, so what beats it without being one is told beside it.
+  for (const other of data.methods.filter((one) => one.reference && mean(one, key) !== null)) {
+    if (
+      mean(other, key) < mean(method, key) &&
+      mean(other, "accuracy") !== null &&
+      mean(other, "accuracy") >= mean(method, "accuracy")
+    )
+      lines.push(`${other.name} (reference) is cheaper and at least as accurate, by the means`);
+  }
   return lines;
 }
 
