@@ -182,10 +182,41 @@ def test_a_method_that_is_pressed_stands_out_everywhere_until_escape(open_page: 
     assert page.locator("#table tr.on").get_attribute("data-method") == "qlora"
     assert page.locator("#curves .series.on").count() == 2
     assert page.locator("#fronts .point.off[data-method=lora]").count() > 0
+    # In a field of text, Escape is the field's own.
+    search = page.get_by_label("Filter")
+    search.fill("full")
+    search.press("Escape")
+    search.blur()
+    assert button.get_attribute("aria-pressed") == "true"
     page.keyboard.press("Escape")
     button.blur()
     assert button.get_attribute("aria-pressed") == "false"
     assert page.locator(".on, .off").count() == 0
+
+
+def test_a_point_keeps_the_focus_when_the_charts_are_drawn_anew(open_page: Open) -> None:
+    page = open_page("seeds")
+    for figure, slug in (
+        (page.locator("figure[data-cost=train_seconds]"), "full"),
+        (page.locator("figure[data-curve=epochs]"), "lora"),
+    ):
+        figure.locator(f".point[data-method={slug}]").nth(-1).focus()
+        told = page.locator("#details").inner_text()
+        for width in (900, 1200):
+            page.set_viewport_size({"width": width, "height": 900})
+            focused = page.locator(":focus")
+            page.wait_for_function(
+                "width => Math.abs(document.querySelector('figure svg').clientWidth - width) < 2",
+                arg=page.locator("figure .plot").first.evaluate("e => e.clientWidth"),
+            )
+            assert focused.get_attribute("data-method") == slug
+            assert focused.get_attribute("tabindex") == "0"
+            assert focused.evaluate("e => e.closest('figure').outerHTML") == figure.evaluate(
+                "e => e.outerHTML"
+            )
+            assert page.locator("#details").inner_text() == told
+            assert page.locator("#table tr.on").get_attribute("data-method") == slug
+            assert figure.locator(".point[tabindex='0']").count() == 1
 
 
 def test_fronts_hold_what_no_method_beats_and_say_what_is_left_out(open_page: Open) -> None:

@@ -212,8 +212,27 @@ function keepDrawn(redraw) {
   redraw();
 }
 
+/** Return what gives the focus back to the point that has it, once charts were drawn anew. */
+function rememberFocus() {
+  const focused = document.activeElement?.closest?.(".point") ?? null;
+  if (focused === null) return () => {};
+  const figure = focused.closest("figure");
+  const slug = focused.dataset.method;
+  const points = () => [...figure.querySelectorAll(".point")];
+  const own = () => points().filter((one) => one.dataset.method === slug);
+  const place = own().indexOf(focused);
+  return () => {
+    const again = own()[place];
+    if (!again) return;
+    for (const other of points()) other.setAttribute("tabindex", other === again ? "0" : "-1");
+    again.focus({ preventScroll: true });
+  };
+}
+
 function drawAll() {
+  const focusAgain = rememberFocus();
   for (const redraw of drawings) redraw();
+  focusAgain();
   showHighlight();
 }
 

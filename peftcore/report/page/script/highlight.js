@@ -39,6 +39,8 @@ function lightsUp(element, slug) {
 for (const row of rowsAsReported) lightsUp(row, row.dataset.method);
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
+  // In a field, Escape empties it or closes its list.
+  if (event.target.closest("input:not([type=checkbox]), select")) return;
   kept.clear();
   pointAt(null);
   showHighlight();
