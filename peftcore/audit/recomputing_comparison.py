@@ -134,11 +134,14 @@ COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], float | None]] = {
     "Train energy, GPU (kJ)": _scaled(_energy("train", "gpu_joules"), 1e-3),
     "Energy of 1,000 predictions, processor (J)": _of_1000("processor_joules"),
     "Energy of 1,000 predictions, GPU (J)": _of_1000("gpu_joules"),
-    # 3.6 MJ are a kilowatt-hour.
-    "CO2 of training (g)": _scaled(_energy("train", *_DEVICES), 473 / 3.6e6),
-    "CO2 of 1,000 predictions (g)": _scaled(_of_1000(*_DEVICES), 473 / 3.6e6),
 }
 """What each column of the tables of metrics is, read from a record's measurement."""
+
+SUMS: Mapping[str, Callable[..., Callable[[Mapping[str, Any]], float | None]]] = {
+    "CO2 of training (g)": lambda *devices: _energy("train", *devices),
+    "CO2 of 1,000 predictions (g)": _of_1000,
+}
+"""The energy in joules behind each column of CO2, of the devices that are named."""
 
 
 def recompute_comparison(text: str, contents: Sequence[Content], ledger: Ledger) -> None:
@@ -189,12 +192,31 @@ def _metrics(table: Table, data: Data, ledger: Ledger) -> None:
             if head in COLUMNS:
                 values = [v for one in measured if (v := COLUMNS[head](one)) is not None]
                 cells.numbers(line, row, column, _mean_and_spread(values))
+            elif head in SUMS:
+                cells.numbers(line, row, column, _mean_and_spread(_grams(head, measured, data)))
         if "Accuracy (%)" in columns and data.kept:
             means = data.means(slug)
             follows = [float(np.mean(means))]
             if len(means) > 1 or len(data.seeds) == 1:
                 follows += interval_of(data, slug)
             cells.numbers(line, row, columns["Accuracy (%)"], follows)
+
+
+def _grams(head: str, measured: Sequence[Mapping[str, Any]], data: Data) -> list[float]:
+    """Return the CO2 of those trials that counted every device that any candidate's trial did."""
+    candidates = [
+        one["measurement"]
+        for slug, trials in data.finished.items()
+        if slug not in _REFERENCES
+        for one in trials.values()
+    ]
+    joules = SUMS[head]
+    devices = {
+        name for name in _DEVICES if any(joules(name)(one) is not None for one in candidates)
+    }
+    whole = [one for one in measured if all(joules(name)(one) is not None for name in devices)]
+    # 3.6 MJ are a kilowatt-hour.
+    return [473 * total / 3.6e6 for one in whole if (total := joules(*devices)(one)) is not None]
 
 
 def _mean_and_spread(values: Sequence[float]) -> list[float]:

@@ -208,10 +208,10 @@ def _percent_less(summary: Summary, metric: Metric, slug: str, base: str) -> lis
     method, other = summary.find(slug), summary.find(base)
     if method is None or other is None:
         return []
-    others = {record.seed: metric.value(record) for record in other.finished}
+    others = {record.seed: other.value(metric, record) for record in other.finished}
     found = []
     for record in method.finished:
-        value, reference = metric.value(record), others.get(record.seed)
+        value, reference = method.value(metric, record), others.get(record.seed)
         if value is not None and reference:
             # Rounded, so that four fifths of 25% is 20% and not a hair under it.
             found.append(round(100 * (1 - value / reference), 9))

@@ -48,6 +48,8 @@ class Metric:
             increase is worse, of what is ``"fixed"`` by the hyperparameters any change is.
         recent: whether there are baselines from before records told it, against which a gate
             leaves it out.
+        parts: what it is the sum of. In a report it is known of a trial only where every part is
+            that some trial of a candidate knows: sums of other parts can't be compared.
     """
 
     key: str
@@ -63,6 +65,7 @@ class Metric:
     drift: float = 0.0
     counted: Literal["cost", "fixed"] | None = None
     recent: bool = False
+    parts: tuple[Metric, ...] = ()
 
     @property
     def heading(self) -> str:
@@ -183,19 +186,16 @@ def _energy_of_predictions(name: str) -> Callable[[Record], float | None]:
     return read
 
 
-def _co2(
-    reader: Callable[[str], Callable[[Record], float | None]], *, joules: float
-) -> Callable[[Record], float | None]:
+def _co2(parts: tuple[Metric, ...], *, joules: float) -> Callable[[Record], float | None]:
     """Return a reader of the CO2, in grams, of what all devices took that have a counter.
 
     Args:
-        reader: gives the reader of one device's energy, by the name of its field.
-        joules: of the unit in which that is read.
+        parts: the energies of the devices.
+        joules: of the unit in which these are.
     """
-    devices = [reader(name) for name in ("processor_joules", "gpu_joules")]
 
     def read(record: Record) -> float | None:
-        known = [energy for device in devices if (energy := device(record)) is not None]
+        known = [energy for part in parts if (energy := part.value(record)) is not None]
         return sum(known) * joules / _JOULES_PER_KWH * GRID_GRAMS_PER_KWH if known else None
 
     return read
@@ -332,7 +332,7 @@ UTILISATION = Metric(
     machine_use=True,
 )
 
-ENERGY: tuple[Metric, ...] = (
+TRAIN_ENERGY: tuple[Metric, ...] = (
     Metric(
         key="train_processor_energy",
         label="Train energy, processor",
@@ -349,6 +349,10 @@ ENERGY: tuple[Metric, ...] = (
         format=",.2f",
         value=_alone(_train_energy("gpu_joules")),
     ),
+)
+"""What each device took in training, where it has a counter."""
+
+ENERGY_OF_PREDICTIONS: tuple[Metric, ...] = (
     Metric(
         key="predictions_processor_energy",
         label="Energy of 1,000 predictions, processor",
@@ -366,7 +370,9 @@ ENERGY: tuple[Metric, ...] = (
         value=_alone(_energy_of_predictions("gpu_joules")),
     ),
 )
-"""What devices took, where they have a counter."""
+"""What each device took for predictions, likewise."""
+
+ENERGY = (*TRAIN_ENERGY, *ENERGY_OF_PREDICTIONS)
 
 TRAIN_CO2 = Metric(
     key="train_co2",
@@ -374,7 +380,8 @@ TRAIN_CO2 = Metric(
     unit="g",
     better="lower",
     format=",.2f",
-    value=_alone(_co2(_train_energy, joules=1e3)),
+    value=_co2(TRAIN_ENERGY, joules=1e3),
+    parts=TRAIN_ENERGY,
 )
 CO2: tuple[Metric, ...] = (
     TRAIN_CO2,
@@ -384,7 +391,8 @@ CO2: tuple[Metric, ...] = (
         unit="g",
         better="lower",
         format=",.4f",
-        value=_alone(_co2(_energy_of_predictions, joules=1.0)),
+        value=_co2(ENERGY_OF_PREDICTIONS, joules=1.0),
+        parts=ENERGY_OF_PREDICTIONS,
     ),
 )
 """What that comes to: all devices together, by one factor."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from peftcore.errors import UsageError
 from peftcore.methods import METHODS, Method
 from peftcore.report.inference import Inference, infer
-from peftcore.report.metrics import ACCURACY, GPU_MEMORY, HOST_MEMORY, Metric
+from peftcore.report.metrics import ACCURACY, GPU_MEMORY, HOST_MEMORY, METRICS, Metric
 from peftcore.report.pairing import PairedAccuracy
 from peftcore.results.records import Record
 from peftcore.scenarios import SCENARIOS, Protocol
@@ -69,10 +69,17 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSummary:
-    """All trials of one method, one a seed, in order of their seeds."""
+    """All trials of one method, one a seed, in order of their seeds.
+
+    Attributes:
+        slug: of the method.
+        records: its trials.
+        counted: the keys of those parts of metrics that some trial of a candidate knows.
+    """
 
     slug: str
     records: tuple[Record, ...]
+    counted: frozenset[str] = frozenset()
 
     @property
     def declared(self) -> Method | None:
@@ -111,9 +118,23 @@ class MethodSummary:
             return None
         return "; ".join(dict.fromkeys(reason(record) for record in self.records))
 
+    @property
+    def shared_seeds(self) -> tuple[int, ...]:
+        """The finished seeds that ran beside other trials, so that their times say little."""
+        return tuple(r.seed for r in self.finished if r.measurement and r.measurement.shared)
+
+    def value(self, metric: Metric, record: Record) -> float | None:
+        """Return the metric of one of the trials; ``None`` if it can't be held against others'."""
+        return None if self.lacks(metric, record) else metric.value(record)
+
+    def lacks(self, metric: Metric, record: Record) -> list[Metric]:
+        """Return the parts of a metric that other trials of the report know and this one not."""
+        known = [part for part in metric.parts if part.key in self.counted]
+        return [part for part in known if part.value(record) is None]
+
     def values(self, metric: Metric) -> list[float]:
         """Return the metric of each finished seed that measured it, in its unit."""
-        values = (metric.value(record) for record in self.finished)
+        values = (self.value(metric, record) for record in self.finished)
         return [value for value in values if value is not None]
 
     def mean(self, metric: Metric) -> float | None:
@@ -350,10 +371,16 @@ def by_method(records: Sequence[Record]) -> tuple[MethodSummary, ...]:
     found: dict[str, list[Record]] = {}
     for record in sorted(records, key=lambda record: record.seed):
         found.setdefault(record.method, []).append(record)
-    return tuple(
+    methods = [
         MethodSummary(slug=slug, records=tuple(found[slug]))
         for slug in sorted(found, key=_position)
+    ]
+    counted = frozenset(
+        part.key
+        for part in {part for metric in METRICS for part in metric.parts}
+        if any(one.values(part) for one in methods if not one.reference)
     )
+    return tuple(replace(method, counted=counted) for method in methods)
 
 
 def _declared(records: Sequence[Record]) -> tuple[str, str | None, str | None]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from peftcore.report.markdown import escape, listed, signed, table
 from peftcore.report.metrics import (
     ACCURACY,
+    CO2,
     ENERGY,
     GPU_MEMORY,
     GRID_GRAMS_PER_KWH,
@@ -66,22 +67,33 @@ def machine_use_note(summary: Summary) -> str | None:
     )
 
 
-def energy_note(summary: Summary) -> str:
-    """Return where the energy comes from, or that nothing is known of it."""
+def energy_note(summary: Summary) -> str | None:
+    """Return where the energy comes from, or why nothing is known of it.
+
+    ``None`` where no trial finished, so that there is nothing to be known.
+    """
     processor, gpu = (
         any(_shown(summary, metric) for metric in ENERGY if device in metric.key)
         for device in ("processor", "gpu")
     )
+    finished = sum(len(method.finished) for method in summary.methods)
+    shared = sum(len(method.shared_seeds) for method in summary.methods)
+    if not finished:
+        return None
     if not (processor or gpu):
-        if any(map(_shared_seeds, summary.methods)):
-            return (
-                "Energy and CO2 are unavailable: other trials ran on the machine at the same time, "
-                "and a counter of energy counts for all."
+        if shared == finished:
+            why = (
+                "other trials ran on the machine at the same time, and a counter of energy counts "
+                "for all"
             )
-        return (
-            "Energy and CO2 are unavailable: where these trials ran, no counter of energy could be "
-            "read."
-        )
+        elif shared:
+            why = (
+                "no counter of energy could be read where trials ran alone, and where others ran "
+                "at the same time it would have counted for all"
+            )
+        else:
+            why = "where these trials ran, no counter of energy could be read"
+        return f"Energy and CO2 are unavailable: {why}."
     counters = ["a GPU's by its driver"] * gpu + [
         "a processor's packages and memory by RAPL"
     ] * processor
@@ -90,12 +102,38 @@ def energy_note(summary: Summary) -> str:
         unread = " The processor's could not be read: its share is in no number, CO2 included."
     elif not gpu and summary.memory is GPU_MEMORY:
         unread = " The GPU has none: its share is in no number, CO2 included."
+    beside = " or other trials ran on the machine at the same time" if shared else ""
     return (
         f"Energy is measured by the counters of whole devices ({listed(counters)}), idle power and "
-        f"other programs' share included; a dash stands where there is no counter.{unread} "
+        f"other programs' share included; a dash stands where there is no counter{beside}.{unread} "
         "Predictions are those of the evaluations. CO2 is what those devices took at "
-        f"{GRID_GRAMS_PER_KWH} g/kWh, the world's mean of 2024 (Ember)."
+        f"{GRID_GRAMS_PER_KWH} g/kWh, the world's mean of 2024 (Ember).{_uncounted(summary)}"
     )
+
+
+def _uncounted(summary: Summary) -> str:
+    """Return which trials have no CO2, because a device was not counted that others' was."""
+    found: dict[str, list[str]] = {}
+    for method in summary.methods:
+        alone = [record for record in method.finished if record.seed not in method.shared_seeds]
+        for metric in CO2:
+            for part in metric.parts:
+                seeds = [r.seed for r in alone if part in method.lacks(metric, r)]
+                if not seeds:
+                    continue
+                of = "" if len(seeds) == len(method.finished) else f" (seeds {_numbers(seeds)})"
+                found.setdefault(part.label, []).append(f"{escape(method.name)}{of}")
+    if not found:
+        return ""
+    lacking = "; ".join(f"“{label}” of {listed(names)}" for label, names in found.items())
+    return (
+        " Sums over other devices can't be compared, so there is no CO2 where a number is missing "
+        f"that others have: {lacking}."
+    )
+
+
+def _numbers(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
 
 
 def key_metrics_notes(summary: Summary) -> list[str]:
@@ -116,19 +154,19 @@ def key_metrics_notes(summary: Summary) -> list[str]:
     notes.append(f"{bold}; reference rows don't compete.")
     if any(summary.under_bag_of_words(method) for method in summary.candidates):
         notes.append(f"{UNDER_MARK} marks a method that is less accurate than the bag of words.")
-    busy = [method for method in summary.methods if _shared_seeds(method)]
+    busy = [method for method in summary.methods if method.shared_seeds]
     if busy:
         listing = "; ".join(
-            f"{escape(method.name)} (seeds {', '.join(map(str, _shared_seeds(method)))})"
-            for method in busy
+            f"{escape(method.name)} (seeds {_numbers(method.shared_seeds)})" for method in busy
         )
-        if all(len(_shared_seeds(method)) == len(method.finished) for method in summary.methods):
+        if all(len(method.shared_seeds) == len(method.finished) for method in summary.methods):
             listing = "here all of them"
         notes.append(
             f"{SHARED_MARK} marks times that were taken while other trials ran on the machine, so "
             f"that they say little: {listing}."
         )
-    notes.append(_memory_note(summary))
+    if any(method.finished for method in summary.candidates or summary.methods):
+        notes.append(_memory_note(summary))
     resumed = sum(bool(r.measurement and r.measurement.resumed) for r in summary.records)
     if resumed:
         trials = "1 trial" if resumed == 1 else f"{resumed} trials"
@@ -138,11 +176,6 @@ def key_metrics_notes(summary: Summary) -> list[str]:
         )
     notes.append("MB and GB are decimal.")
     return notes
-
-
-def _shared_seeds(method: MethodSummary) -> list[int]:
-    """Return the seeds whose times were taken while other trials ran on the machine."""
-    return [r.seed for r in method.finished if r.measurement and r.measurement.shared]
 
 
 def _memory_note(summary: Summary) -> str:
@@ -275,7 +308,7 @@ def _cell(summary: Summary, method: MethodSummary, metric: Metric) -> str:
         return f"{text} {between(estimate.ends)}"
     if estimate.ends is not None and estimate.error[0]:
         text = f"{text} ± {metric.show(estimate.error[0])}"
-    return f"{text} {SHARED_MARK}" if metric.timed and _shared_seeds(method) else text
+    return f"{text} {SHARED_MARK}" if metric.timed and method.shared_seeds else text
 
 
 def differences_from_full(summary: Summary) -> str | None:

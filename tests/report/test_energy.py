@@ -64,13 +64,62 @@ def test_beside_other_trials_a_counter_tells_nothing(record: MakeRecord, tmp_pat
     alone = taking(record("lora"), (3_600.0, 36_000.0), 600.0)
     assert alone.measurement is not None
     shared = dataclasses.replace(alone.measurement, shared=True)
-    records = [dataclasses.replace(alone, measurement=shared), record("full")]
-    assert set(told(records[0]).values()) == {None}
-    text = write_report(records, tmp_path).read_text(encoding="utf-8")
+    beside = dataclasses.replace(alone, measurement=shared)
+    assert set(told(beside).values()) == {None}
+    text = write_report([beside], tmp_path).read_text(encoding="utf-8")
     assert "Energy and CO2 are unavailable: other trials ran" in text
+    # One neighbour does not explain why nothing was counted of what ran alone.
+    records = [beside, record("full")]
+    text = write_report(records, tmp_path).read_text(encoding="utf-8")
+    assert "unavailable: no counter of energy could be read where trials ran alone" in text
     ledger = Ledger()
     recompute_comparison(text, [one.to_json() for one in records], ledger)
     assert ledger.findings == []
+
+
+def test_where_nothing_finished_there_is_nothing_to_say(record: MakeRecord, tmp_path: Path) -> None:
+    failed = [record(slug, outcome="oom", error="it did not fit") for slug in ("full", "lora")]
+    # The bag of words needs no GPU, and tells nothing of where the others ran.
+    for records in (failed, [*failed, record("bow")]):
+        text = write_report(records, tmp_path).read_text(encoding="utf-8")
+        assert "no trial ran on a GPU" not in text
+    assert "no counter of energy could be read" in text
+    assert "Energy and CO2" not in write_report(failed, tmp_path).read_text(encoding="utf-8")
+
+
+def test_what_was_counted_in_part_is_neither_best_nor_a_proof(
+    record: MakeRecord, tmp_path: Path
+) -> None:
+    """Its GPU's counter failed: by the processor alone it would take a tenth of a percent."""
+    took = {"full": 9_000.0, "lora": 5_000.0, "qlora": 6_000.0, "ia3": None, "bow": None}
+    records = [
+        taking(record(slug, seed=seed), (100.0, gpu), 50.0)
+        for slug, gpu in took.items()
+        for seed in (42, 43)
+    ]
+    # One whose counter failed once is known by its other seed.
+    records[2] = taking(record("lora", seed=42), (100.0, None), 50.0)
+    text = write_report(records, tmp_path).read_text(encoding="utf-8")
+    rows = [line.split("|") for line in text.splitlines() if "|" in line]
+    heads = next(row for row in rows if any("CO2 of training" in cell for cell in row))
+    place = next(n for n, cell in enumerate(heads) if "CO2 of training" in cell)
+    found = {row[1].strip(): row[place].strip() for row in rows if len(row) == len(heads)}
+    assert found["IA3 ▼"] == found["*Bag of words* (reference)"] == "—"
+    assert (found["LoRA"], found["QLoRA"], found["Full"]) == ("**0.67**", "0.80", "1.20")
+    assert (
+        "no CO2 where a number is missing that others have: “Train energy, GPU” of LoRA "
+        "(seeds 42), IA3 and Bag of words."
+    ) in text
+    (claim,) = [one for one in CLAIMS if one.key == "carbon"]
+    finding = claim.judge(summarise(records))
+    assert (finding.verdict, finding.why) == ("can't tell yet", "not measured: IA3")
+    assert "IA3" not in finding.measured
+    contents = [one.to_json() for one in records]
+    whole, broken = Ledger(), Ledger()
+    recompute_comparison(text, contents, whole)
+    assert whole.findings == []
+    recompute_comparison(text.replace("**0.67**", "**0.34**"), contents, broken)
+    assert len(broken.findings) == 1
 
 
 def test_without_a_counter_there_is_no_zero(record: MakeRecord, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def gather_page(summary: Summary, flips: Sequence[MethodFlips]) -> dict[str, Any
         "bagOfWords": bag_of_words and one_line(bag_of_words.slug),
         "caveat": summary.caveat is not None,
         "severalSeeds": len(summary.seeds) > 1,
-        "onGpu": summary.memory.key.startswith("gpu"),
+        "onGpu": summary.memory.key.startswith("gpu") if learned else None,
         "memory": summary.memory.key,
         "metrics": [
             {
@@ -153,7 +153,7 @@ def _value(summary: Summary, method: MethodSummary, metric: Metric, text: str) -
     found: dict[str, Any] = {"text": text, "mean": _rounded(estimate.mean)}
     if estimate.ends is not None:
         found["ends"] = [_rounded(end) for end in estimate.ends]
-    if metric.timed and any(r.measurement and r.measurement.shared for r in method.finished):
+    if metric.timed and method.shared_seeds:
         found["shared"] = True
     return found
 

@@ -94,11 +94,7 @@ def compose(summary: Summary, served: Sequence[Served], plots: Sequence[Plot]) -
 
 def _warnings(summary: Summary) -> list[str]:
     found = notes(summary)
-    shared = [
-        escape(method.name)
-        for method in summary.methods
-        if any(r.measurement and r.measurement.shared for r in method.finished)
-    ]
+    shared = [escape(method.name) for method in summary.methods if method.shared_seeds]
     if shared:
         found.append(
             "Other trials ran on the machine at the same time, so that these times say little: "

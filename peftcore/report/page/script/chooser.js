@@ -130,7 +130,7 @@ function doubts({ asked, goal, pick, fared }) {
       "How long it takes to swap adapters, and what several at once take in memory, is not in these records: pytest benchmarks/test_serving.py measures it.",
     );
   }
-  if (asked.memory !== null && !data.onGpu) {
+  if (asked.memory !== null && data.onGpu === false) {
     found.push(
       "No trial ran on a GPU: memory is that of the process, its libraries included, and what a GPU would need these records can't tell.",
     );
