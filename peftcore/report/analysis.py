@@ -9,6 +9,7 @@ from peftcore.report.metrics import (
     ACCURACY,
     FILE_SIZE,
     GPU_MEMORY,
+    SHARED_MARK,
     STEP_TIME,
     TRAIN_TIME,
     TRAINABLE_SHARE,
@@ -98,7 +99,8 @@ def extremes(summary: Summary) -> list[str]:
             continue
         names = listed([escape(method.name) for method in leaders])
         verb = "is" if len(leaders) == 1 else "are equally"
-        sentences.append(f"{names} {verb} {word} ({with_unit(metric, leaders[0].mean(metric))}).")
+        told = f"{names} {verb} {word} ({mean_with_unit(leaders[0], metric)})"
+        sentences.append(f"{told}{as_far_as_told(candidates, metric)}.")
     return sentences
 
 
@@ -142,6 +144,18 @@ def with_unit(metric: Metric, value: float | None) -> str:
     if value is None or not metric.unit:
         return metric.show(value)
     return f"{metric.show(value)}{'' if metric.unit == '%' else ' '}{metric.unit}"
+
+
+def mean_with_unit(method: MethodSummary, metric: Metric) -> str:
+    """Return a method's mean with its unit, and with a mark if it is a time that says little."""
+    text = with_unit(metric, method.mean(metric))
+    return f"{text} {SHARED_MARK}" if method.says_little(metric) else text
+
+
+def as_far_as_told(methods: Sequence[MethodSummary], metric: Metric) -> str:
+    """Return what follows on who is best of these, where some times say little; else nothing."""
+    doubtful = any(method.says_little(metric) for method in methods)
+    return f", as far as times with {SHARED_MARK} can tell" if doubtful else ""
 
 
 def accuracy_difference(summary: Summary, method: MethodSummary, other: MethodSummary) -> list[str]:
@@ -205,7 +219,9 @@ def cost_phrases(summary: Summary, method: MethodSummary, base: MethodSummary) -
     for metric, noun in ((TRAIN_TIME, "time"), (summary.memory, memory)):
         value, other = method.mean(metric), base.mean(metric)
         if value is not None and other:
-            phrases.append(more_or_less(value / other, noun))
+            doubtful = method.says_little(metric) or base.says_little(metric)
+            mark = f" {SHARED_MARK}" if doubtful else ""
+            phrases.append(more_or_less(value / other, noun) + mark)
     return phrases
 
 
@@ -226,7 +242,7 @@ def step_times(summary: Summary) -> list[str]:
         return []
     by_time = sorted(timed, key=lambda m: m.mean(STEP_TIME) or 0.0)
     fast, slow = by_time[0], by_time[-1]
-    times = [with_unit(STEP_TIME, m.mean(STEP_TIME)) for m in (fast, slow)]
+    times = [mean_with_unit(method, STEP_TIME) for method in (fast, slow)]
     if times[0] == times[1]:
         return []
     return [

@@ -60,7 +60,7 @@ CLAIMS: tuple[Claim, ...] = (
         key="lora-time",
         text="LoRA takes 25% less train time than Full",
         rule=f"confirmed from {judging.TIME_CONFIRMED_PERCENT:.0f}% less, not confirmed under "
-        f"{judging.TIME_REFUTED_PERCENT:.0f}%; with every seed",
+        f"{judging.TIME_REFUTED_PERCENT:.0f}%; with every seed, none of them beside other trials",
         judge=judging.lora_saves_time,
     ),
     Claim(
@@ -81,7 +81,7 @@ CLAIMS: tuple[Claim, ...] = (
         key="qlora-steps",
         text="QLoRA's steps are slower than LoRA's",
         rule=f"confirmed from {judging.SLOWER_CONFIRMED_PERCENT:.0f}% slower, not confirmed if "
-        "faster; with every seed",
+        "faster; with every seed, none of them beside other trials",
         judge=judging.qlora_steps_are_slower,
     ),
     Claim(

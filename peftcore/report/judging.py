@@ -3,7 +3,9 @@
 Accuracy is decided by the paired difference on texts like these, over several seeds: by its 95%
 interval, or by its test after Holm's correction. One seed decides nothing about methods; nor does a
 scenario with a caveat, nor random weights. Time leaves a band undecided, because one run's time may
-be a few percent off; a claim that says how much counts as confirmed from about four fifths of it.
+be a few percent off, and is not judged where other trials ran on the machine. How much less one
+method takes is told by the means, as in the tables, and decided by every seed; a claim that says
+how much counts as confirmed from about four fifths of it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from peftcore.report.analysis import with_unit
+from peftcore.report.analysis import mean_with_unit
 from peftcore.report.markdown import escape, listed, signed
 from peftcore.report.metrics import (
     ACCURACY,
@@ -20,6 +22,7 @@ from peftcore.report.metrics import (
     GPU_MEMORY,
     HOST_MEMORY,
     MISSING,
+    SHARED_MARK,
     STEP_TIME,
     TRAIN_CO2,
     TRAIN_TIME,
@@ -28,7 +31,7 @@ from peftcore.report.metrics import (
 )
 from peftcore.report.pairing import PairedAccuracy, Standing
 from peftcore.report.summary import MethodSummary, Summary
-from peftcore.report.wording import ONE_SEED, compared
+from peftcore.report.wording import ONE_SEED, compared, count_of_seeds
 
 REPRODUCED_SHARE = 0.997
 TRAINABLE_LIMIT_PERCENT = 1.0
@@ -116,6 +119,9 @@ def _paired(summary: Summary, first: str, second: str) -> PairedAccuracy | None:
     return summary.paired(a, b) if a and b else None
 
 
+_BESIDE_OTHERS = (
+    "times taken while other trials ran on the machine say little, so they decide nothing"
+)
 _NO_PAIRS = "the two share no seed"
 _NO_PREDICTIONS = "predictions were not kept, so the difference can't be tested"
 
@@ -203,63 +209,95 @@ def lora_trains_little(summary: Summary) -> Finding:
     )
 
 
-def _percent_less(summary: Summary, metric: Metric, slug: str, base: str) -> list[float]:
-    """Return by how many percent the first is under the second, for each seed both finished."""
+@dataclass(frozen=True, kw_only=True)
+class _Less:
+    """How much less of something one method takes than another.
+
+    Attributes:
+        mean: by how many percent its mean is under the other's, as the tables have them.
+        percents: the same for each seed that both finished.
+        whole: whether those are all seeds of both.
+        doubtful: whether these are times of trials that ran beside others.
+    """
+
+    mean: float
+    percents: tuple[float, ...]
+    whole: bool
+    doubtful: bool
+
+    def text(self, word: str, other_word: str) -> str:
+        """Return it in words, with the word for less and the one for more."""
+        # As the table of differences rounds it.
+        text = f"{abs(self.mean):.0f}% {word if self.mean >= 0 else other_word}"
+        if self.doubtful:
+            text += f" {SHARED_MARK}"
+        if not self.whole:
+            return f"{text} by the means, {count_of_seeds(len(self.percents))} in common"
+        return text if len(self.percents) == 1 else f"{text} over {len(self.percents)} seeds"
+
+
+def _less(summary: Summary, metric: Metric, slug: str, base: str) -> _Less | None:
+    """Return how much less one method takes than another; ``None`` if no seed has both."""
     method, other = summary.find(slug), summary.find(base)
     if method is None or other is None:
-        return []
-    others = {record.seed: other.value(metric, record) for record in other.finished}
-    found = []
-    for record in method.finished:
-        value, reference = method.value(metric, record), others.get(record.seed)
-        if value is not None and reference:
-            # Rounded, so that four fifths of 25% is 20% and not a hair under it.
-            found.append(round(100 * (1 - value / reference), 9))
-    return found
+        return None
+    ours, theirs = (
+        {r.seed: value for r in side.finished if (value := side.value(metric, r)) is not None}
+        for side in (method, other)
+    )
+    shared = [seed for seed in ours if theirs.get(seed)]
+    mean, reference = method.mean(metric), other.mean(metric)
+    if not shared or mean is None or not reference:
+        return None
+    return _Less(
+        mean=100 * (1 - mean / reference),
+        # Rounded, so that four fifths of 25% is 20% and not a hair under it.
+        percents=tuple(round(100 * (1 - ours[seed] / theirs[seed]), 9) for seed in shared),
+        whole=ours.keys() == theirs.keys(),
+        doubtful=metric.timed
+        and any(seed in side.shared_seeds for side in (method, other) for seed in shared),
+    )
 
 
-def _band(percents: list[float], confirmed: float, refuted: float) -> Verdict:
+def _band(percents: Iterable[float], confirmed: float, refuted: float) -> Verdict:
     """Confirm at or above one limit, refute below the other; between them is open."""
     return _verdict(True if p >= confirmed else False if p < refuted else None for p in percents)
 
 
-def _percents(values: list[float], word: str, other_word: str) -> str:
-    mean = sum(values) / len(values)
-    text = f"{abs(mean):.0f}% {word if mean >= 0 else other_word}"
-    return text if len(values) == 1 else f"{text} over {len(values)} seeds"
-
-
 def _two_values(summary: Summary, metric: Metric, *slugs: str) -> str:
     return " against ".join(
-        f"{with_unit(metric, method.mean(metric))} ({escape(method.name)})"
+        f"{mean_with_unit(method, metric)} ({escape(method.name)})"
         for method in _each(summary, slugs)
     )
 
 
 def lora_saves_time(summary: Summary) -> Finding:
     """Judge LoRA's train time against Full's."""
-    percents = _percent_less(summary, TRAIN_TIME, "lora", "full")
-    if not percents:
+    less = _less(summary, TRAIN_TIME, "lora", "full")
+    if less is None:
         return _no_number(_absent(summary, ("lora", "full"), TRAIN_TIME) or ["a shared seed"])
+    measured, why = less.text("less", "more"), _two_values(summary, TRAIN_TIME, "lora", "full")
+    if less.doubtful:
+        return _open(f"{why}; {_BESIDE_OTHERS}", measured)
     return Finding(
-        verdict=_band(percents, TIME_CONFIRMED_PERCENT, TIME_REFUTED_PERCENT),
-        measured=_percents(percents, "less", "more"),
-        why=_two_values(summary, TRAIN_TIME, "lora", "full"),
+        verdict=_band(less.percents, TIME_CONFIRMED_PERCENT, TIME_REFUTED_PERCENT),
+        measured=measured,
+        why=why,
     )
 
 
 def lora_saves_memory(summary: Summary) -> Finding:
     """Judge LoRA's memory against Full's, on a GPU."""
-    percents = _percent_less(summary, GPU_MEMORY, "lora", "full")
-    if percents:
+    less = _less(summary, GPU_MEMORY, "lora", "full")
+    if less is not None:
         return Finding(
-            verdict=_band(percents, MEMORY_CONFIRMED_PERCENT, MEMORY_CONFIRMED_PERCENT),
-            measured=_percents(percents, "less", "more"),
+            verdict=_band(less.percents, MEMORY_CONFIRMED_PERCENT, MEMORY_CONFIRMED_PERCENT),
+            measured=less.text("less", "more"),
             why=_two_values(summary, GPU_MEMORY, "lora", "full"),
         )
-    host = _percent_less(summary, HOST_MEMORY, "lora", "full")
-    if host:
-        measured = f"{_percents(host, 'less', 'more')} (memory of the process, no GPU)"
+    host = _less(summary, HOST_MEMORY, "lora", "full")
+    if host is not None:
+        measured = f"{host.text('less', 'more')} (memory of the process, no GPU)"
         return _open("nothing ran on a GPU", measured)
     return _no_number(_absent(summary, ("lora", "full"), GPU_MEMORY) or ["a shared seed"])
 
@@ -289,27 +327,31 @@ def qlora_is_leanest(summary: Summary) -> Finding:
 
 def qlora_steps_are_slower(summary: Summary) -> Finding:
     """Judge QLoRA's step time against LoRA's."""
-    percents = [-percent for percent in _percent_less(summary, STEP_TIME, "qlora", "lora")]
-    if not percents:
+    less = _less(summary, STEP_TIME, "qlora", "lora")
+    if less is None:
         return _no_number(_absent(summary, ("qlora", "lora"), STEP_TIME) or ["a shared seed"])
+    measured, why = less.text("faster", "slower"), _two_values(summary, STEP_TIME, "qlora", "lora")
+    if less.doubtful:
+        return _open(f"{why}; {_BESIDE_OTHERS}", measured)
+    slower = [-percent for percent in less.percents]
     return Finding(
-        verdict=_band(percents, SLOWER_CONFIRMED_PERCENT, SLOWER_REFUTED_PERCENT),
-        measured=_percents(percents, "slower", "faster"),
-        why=_two_values(summary, STEP_TIME, "qlora", "lora"),
+        verdict=_band(slower, SLOWER_CONFIRMED_PERCENT, SLOWER_REFUTED_PERCENT),
+        measured=measured,
+        why=why,
     )
 
 
 def adapters_save_carbon(summary: Summary) -> Finding:
     """Judge the CO2 of each adapter's training against that of Full's."""
-    percents = {slug: _percent_less(summary, TRAIN_CO2, slug, "full") for slug in _ADAPTERS}
-    known = {slug: found for slug, found in percents.items() if found}
+    less = {slug: _less(summary, TRAIN_CO2, slug, "full") for slug in _ADAPTERS}
+    known = {slug: found for slug, found in less.items() if found is not None}
     if not known:
         return _open("not measured: energy")
     measured = ", ".join(
-        f"{_NAMES[slug]} {_percents(found, 'less', 'more')}" for slug, found in known.items()
+        f"{_NAMES[slug]} {found.text('less', 'more')}" for slug, found in known.items()
     )
     bands = {
-        slug: _band(found, CO2_CONFIRMED_PERCENT, CO2_REFUTED_PERCENT)
+        slug: _band(found.percents, CO2_CONFIRMED_PERCENT, CO2_REFUTED_PERCENT)
         for slug, found in known.items()
     }
     worse = [_NAMES[slug] for slug, band in bands.items() if band is Verdict.NOT_CONFIRMED]

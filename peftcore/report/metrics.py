@@ -17,6 +17,8 @@ from peftcore.trials import Outcome
 MISSING = "—"
 """What is shown where there is no number."""
 
+SHARED_MARK = "◊"
+"""Stands behind a time that was taken while other trials ran on the machine."""
 
 GRID_GRAMS_PER_KWH = 473
 """CO2 of a kilowatt-hour: the world's mean of 2024 (Ember, "Global Electricity Review 2025"). Grids

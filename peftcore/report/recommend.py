@@ -13,9 +13,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peftcore.methods import Trains
-from peftcore.report.analysis import best_of, cost_phrases, with_unit
+from peftcore.report.analysis import (
+    as_far_as_told,
+    best_of,
+    cost_phrases,
+    mean_with_unit,
+    with_unit,
+)
 from peftcore.report.markdown import escape, listed, table
-from peftcore.report.metrics import ACCURACY, FILE_SIZE, MISSING, TRAIN_TIME, Metric
+from peftcore.report.metrics import (
+    ACCURACY,
+    FILE_SIZE,
+    MISSING,
+    SHARED_MARK,
+    TRAIN_TIME,
+    Metric,
+)
 from peftcore.report.pairing import PairedAccuracy, Standing
 from peftcore.report.summary import BAG_OF_WORDS, BASELINE, MethodSummary, Summary
 from peftcore.report.wording import ONE_SEED, compared
@@ -119,9 +132,13 @@ def _lowest(need: str, metric: Metric, methods: Sequence[MethodSummary], what: s
     if not leaders:
         why = f"no {what} was measured" if methods else "nothing qualifies"
         return UseCase(need=need, methods=MISSING, why=why)
-    why = f"{with_unit(metric, leaders[0].mean(metric))} is the least of those measured"
-    if len([m for m in methods if m.mean(metric) is not None]) == 1:
-        why = f"{with_unit(metric, leaders[0].mean(metric))}; nothing else qualifies"
+    known = [method for method in methods if method.mean(metric) is not None]
+    least = mean_with_unit(leaders[0], metric)
+    why = f"{least} is the least of those measured{as_far_as_told(known, metric)}"
+    if len(methods) == 1:
+        why = f"{least}; nothing else qualifies"
+    elif len(known) == 1:
+        why = f"{least}; of no other that qualifies the {what} was measured"
     accuracy = leaders[0].mean(ACCURACY)
     if accuracy is not None and len(leaders) == 1:
         why += f", at {ACCURACY.show(accuracy)}% accuracy"
@@ -208,13 +225,14 @@ def _why(choice: Default) -> str:
         if choice.behind:
             return "the most accurate, and the interval of every other method is below it"
         return "the most accurate, and every other method is told apart from it"
+    doubt = as_far_as_told([choice.best, *choice.equals], TRAIN_TIME)
     if choice.method is choice.best:
         return (
             f"the most accurate, and the cheapest of those that can't be told apart from it "
-            f"({_names(choice.equals)})"
+            f"({_names(choice.equals)}){doubt}"
         )
     best = escape(choice.best.name)
-    return f"the cheapest whose accuracy can't be told apart from the best, {best}'s"
+    return f"the cheapest whose accuracy can't be told apart from the best, {best}'s{doubt}"
 
 
 def _highest_accuracy(summary: Summary) -> UseCase:
@@ -254,6 +272,13 @@ def _choice_sentences(summary: Summary, choice: Default) -> list[str]:
         phrases = cost_phrases(summary, choice.method, full)
         if phrases:
             sentences.append(f"Against {escape(full.name)} it took {listed(phrases)}.")
+    contenders = [choice.method, choice.best, *choice.equals]
+    against = [] if full is None else [full]
+    if any(method.says_little(TRAIN_TIME) for method in (*contenders, *against)):
+        sentences.append(
+            f"Times ({SHARED_MARK}) were taken while other trials ran on the machine, so which is "
+            "really faster these records can't tell."
+        )
     return sentences
 
 

@@ -123,6 +123,10 @@ class MethodSummary:
         """The finished seeds that ran beside other trials, so that their times say little."""
         return tuple(r.seed for r in self.finished if r.measurement and r.measurement.shared)
 
+    def says_little(self, metric: Metric) -> bool:
+        """Return whether it is a time that was taken while other trials ran on the machine."""
+        return metric.timed and bool(self.shared_seeds)
+
     def value(self, metric: Metric, record: Record) -> float | None:
         """Return the metric of one of the trials; ``None`` if it can't be held against others'."""
         return None if self.lacks(metric, record) else metric.value(record)

@@ -14,6 +14,7 @@ from peftcore.report.metrics import (
     GRID_GRAMS_PER_KWH,
     METRICS,
     MISSING,
+    SHARED_MARK,
     UTILISATION,
     Metric,
 )
@@ -23,9 +24,6 @@ from peftcore.report.wording import between, bracketed, p_value
 
 UNDER_MARK = "▼"
 """Stands beside the name of a method that is less accurate than the bag of words."""
-
-SHARED_MARK = "◊"
-"""Stands behind a time that was taken while other trials ran on the machine."""
 
 
 def named(summary: Summary, method: MethodSummary) -> str:
@@ -308,7 +306,7 @@ def _cell(summary: Summary, method: MethodSummary, metric: Metric) -> str:
         return f"{text} {between(estimate.ends)}"
     if estimate.ends is not None and estimate.error[0]:
         text = f"{text} ± {metric.show(estimate.error[0])}"
-    return f"{text} {SHARED_MARK}" if metric.timed and method.shared_seeds else text
+    return f"{text} {SHARED_MARK}" if method.says_little(metric) else text
 
 
 def differences_from_full(summary: Summary) -> str | None:

@@ -1,6 +1,6 @@
 import pytest
 
-from peftcore.report import analysis
+from peftcore.report import analysis, recommend
 from peftcore.report.summary import summarise
 
 
@@ -127,6 +127,30 @@ def test_extremes_and_their_ties(record, study):
         "Full has the highest accuracy (91.40%); LoRA could not be tested against it."
     )
     assert analysis.extremes(summarise([record("lora")])) == []
+
+
+def test_times_beside_other_trials_are_marked_wherever_they_are_told(record):
+    summary = summarise([record("full", shared=True), record("lora"), record("ia3")])
+    assert analysis.extremes(summary)[1:] == [
+        "LoRA is fastest to train (459.0 s), as far as times with ◊ can tell.",
+        "LoRA is leanest in memory (1.482 GB).",
+        "IA3 is smallest to keep (2.63 MB).",
+    ]
+    assert analysis.step_times(summary) == [
+        "The median training step takes from 404.0 ms (LoRA) to 540.0 ms ◊ (Full)."
+    ]
+    lora, _ = analysis.against_full(summary)
+    assert lora.endswith("Against Full it took 25% less time ◊ and 44% less GPU memory.")
+    told = "Times (◊) were taken while other trials ran on the machine, so which is really faster"
+    assert told in recommend.answer(summary)
+    assert "459.0 s is the least of those measured, as far as times with ◊ can tell" in (
+        recommend.use_cases(summary)[3].why
+    )
+    assert "can't be told apart from the best, Full's, as far as times with ◊ can tell" in (
+        recommend.use_cases(summary)[0].why
+    )
+    alone = summarise([record("full"), record("lora"), record("ia3")])
+    assert "◊" not in recommend.answer(alone) + recommend.use_cases_table(alone)
 
 
 def test_random_weights_say_nothing_of_accuracy(record):

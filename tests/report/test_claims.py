@@ -1,8 +1,10 @@
 import pytest
 
+from peftcore.report.analysis import against_full
 from peftcore.report.claims import CLAIMS, claims_table
 from peftcore.report.judging import Finding, Verdict
 from peftcore.report.summary import summarise
+from peftcore.report.tables import differences_from_full
 
 CONFIRMED, REFUTED, OPEN = Verdict.CONFIRMED, Verdict.NOT_CONFIRMED, Verdict.OPEN
 EXAMPLES = 2000
@@ -154,6 +156,52 @@ def test_time_is_decided_only_if_every_seed_agrees(record):
     records += [record("lora", seed=s, train_seconds=t) for s, t in ((1, 60.0), (2, 95.0))]
     finding = judged("lora-time", records)
     assert (finding.verdict, finding.measured) == (OPEN, "22% less over 2 seeds")
+
+
+def test_how_much_less_is_told_by_the_means_as_in_the_tables(record):
+    """One seed's steps were slow for both: a mean of ratios would say 125% slower."""
+    steps = {"lora": (0.010, 0.030), "qlora": (0.040, 0.015)}
+    records = [
+        record(slug, seed=seed, step_seconds=seconds)
+        for slug, both in steps.items()
+        for seed, seconds in enumerate(both)
+    ]
+    records += [record("full", seed=seed, step_seconds=0.02) for seed in (0, 1)]
+    finding = judged("qlora-steps", records)
+    assert (finding.verdict, finding.measured) == (OPEN, "38% slower over 2 seeds")
+    assert finding.why == "27.5 ms (QLoRA) against 20.0 ms (LoRA)"
+    lora = [record("lora", seed=s, train_seconds=t) for s, t in ((1, 10.0), (2, 50.0))]
+    full = [record("full", seed=s, train_seconds=t) for s, t in ((1, 100.0), (2, 100.0))]
+    assert judged("lora-time", [*full, *lora]).measured == "70% less over 2 seeds"
+    summary = summarise([*full, *lora])
+    assert " −70% |" in differences_from_full(summary)
+    assert "70% less time" in " ".join(against_full(summary))
+    # Of other seeds the means are still those of the tables, and it is said.
+    finding = judged("lora-time", [*full, lora[0]])
+    assert finding.measured == "90% less by the means, 1 seed in common"
+
+
+@pytest.mark.parametrize(("key", "slower"), [("lora-time", "full"), ("qlora-steps", "qlora")])
+def test_times_beside_other_trials_decide_nothing(record, key, slower):
+    def times(seconds: float, shared: bool) -> dict[str, object]:
+        return {"train_seconds": seconds, "step_seconds": seconds, "shared": shared}
+
+    def records(shared: bool):
+        slugs = ("full", "lora", "qlora")
+        return [
+            record(slug, seed=seed, **times(100.0 if slug == slower else 50.0, shared and seed > 0))
+            for slug in slugs
+            for seed in (0, 1)
+        ]
+
+    assert judged(key, records(shared=False)).verdict is CONFIRMED
+    finding = judged(key, records(shared=True))
+    assert finding.verdict is OPEN
+    assert " ◊ over 2 seeds" in finding.measured
+    assert finding.why.count(" ◊ (") == 2
+    assert "say little" in finding.why
+    # Memory is a trial's own.
+    assert judged("lora-memory", records(shared=True)).verdict is CONFIRMED
 
 
 @pytest.mark.parametrize(("gigabytes", "verdict"), [(6.5, CONFIRMED), (6.51, REFUTED)])

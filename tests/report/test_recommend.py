@@ -111,6 +111,14 @@ def test_what_was_measured_of_methods_that_do_not_qualify_is_not_called_unmeasur
     assert whys[2:5] == ["nothing qualifies"] * 3
 
 
+def test_what_was_measured_of_one_alone_is_not_said_to_be_all_that_qualifies(record):
+    known, unknown = record("lora"), [record(m, train_seconds=None) for m in ("full", "ia3")]
+    why = recommend.use_cases(summarise([known, *unknown]))[3].why
+    assert why.startswith("459.0 s; of no other that qualifies the train time was measured, at")
+    why = recommend.use_cases(summarise([known]))[3].why
+    assert why.startswith("459.0 s; nothing else qualifies, at")
+
+
 def test_one_method_is_no_choice(record):
     summary = summarise([record("lora")])
     assert "the only method with an accuracy that qualifies" in recommend.answer(summary)

@@ -153,7 +153,7 @@ def _value(summary: Summary, method: MethodSummary, metric: Metric, text: str) -
     found: dict[str, Any] = {"text": text, "mean": _rounded(estimate.mean)}
     if estimate.ends is not None:
         found["ends"] = [_rounded(end) for end in estimate.ends]
-    if metric.timed and method.shared_seeds:
+    if method.says_little(metric):
         found["shared"] = True
     return found
 
