@@ -59,28 +59,44 @@ def learning_curves(summary: Summary) -> Plot | None:
         ncols=min(len(with_losses), 6),
         frameon=False,
     )
-    caption = "Training loss by step (running mean over a twentieth of the steps)"
-    if with_accuracy:
-        caption += (
-            " and accuracy on the test set after each epoch, whose axis doesn't start at zero"
-        )
-    if len(summary.seeds) > 1:
-        caption += (
-            "; means over the seeds that finished, with bands and bars from the lowest to the "
-            "highest of them"
-        )
-    elif with_accuracy:
-        caption += (
-            "; error bars are 95% intervals of one trained model on texts like these, and of "
-            "other seeds one seed says nothing"
-        )
     names = method_names(with_losses)
     return Plot(
         name="learning_curves",
-        caption=f"{caption}.",
+        caption=caption_of(summary, spread="bands and bars", of_one="error bars"),
         alt=f"Line plots of training loss{' and accuracy' if with_accuracy else ''} for {names}",
         figure=figure,
     )
+
+
+def caption_of(summary: Summary, *, spread: str, of_one: str) -> str:
+    """Return what learning curves show, and of how many seeds, wherever they are drawn.
+
+    Args:
+        summary: whose curves.
+        spread: what shows how far seeds are apart.
+        of_one: what shows how sure the accuracy of a single seed is.
+    """
+    accuracies = [epochs_of(summary, method) for method in summary.methods]
+    single = [curve for curve in accuracies if curve.mean and not curve.several]
+    caption = "Training loss by step (running mean over a twentieth of the steps)"
+    if any(curve.mean for curve in accuracies):
+        recipes = [record.trial.get("recipe") or {} for record in summary.records]
+        ended = any(recipe.get("evaluation") == "end" for recipe in recipes)
+        when = "at the end of training" if ended else "after each epoch"
+        caption += f" and accuracy on the test set {when}, whose axis doesn't start at zero"
+    if len(summary.seeds) > 1:
+        caption += (
+            f"; means over the seeds that finished, with {spread} from the lowest to the highest "
+            "of them"
+        )
+        if single:
+            caption += " (where one seed alone finished, for the 95% interval of its model)"
+    elif single:
+        caption += (
+            f"; of accuracy with {of_one} for the 95% interval of one trained model on texts like "
+            "these, and of other seeds one seed says nothing"
+        )
+    return f"{caption}."
 
 
 def _accuracy_curves(axes: Axes, summary: Summary, methods: Sequence[MethodSummary]) -> None:

@@ -1,7 +1,8 @@
 """Which method to use for what, and how sure that is: rules applied to the records, no opinions.
 
-Only candidates that finished are recommended, and none whose accuracy is under the bag of words'
-or no better than always answering the most frequent label.
+Only candidates that finished are recommended, and none whose mean accuracy is under the bag of
+words' or no better than always answering the most frequent label. Whether the bag of words is told
+from what it leaves out is said beside it.
 The default is the cheapest method whose accuracy can't be told apart from the best one's, and whose
 own interval holds an equal one; cheapest means the smallest product of train time and peak memory.
 """
@@ -186,7 +187,11 @@ def excluded(summary: Summary) -> list[str]:
     if failed:
         sentences.append(f"Left out, because no trial finished: {_names(failed)}.")
     if under:
-        sentences.append(f"Left out, because the bag of words is more accurate: {_names(under)}.")
+        sentences.append(
+            "Left out, because the mean accuracy is under that of the bag of words: "
+            f"{_names(under)}."
+        )
+        sentences += _level_with_bag_of_words(summary)
     idle = [method for method in summary.candidates if summary.learned_nothing(method)]
     if idle:
         sentences.append(
@@ -198,13 +203,36 @@ def excluded(summary: Summary) -> list[str]:
     return sentences
 
 
+def _level_with_bag_of_words(summary: Summary) -> list[str]:
+    """Return what the tests say of methods that are under the bag of words by the mean."""
+    reference = summary.find(BAG_OF_WORDS)
+    level, untested = [], []
+    for method in summary.candidates:
+        if reference is None or not summary.under_bag_of_words(method):
+            continue
+        paired = summary.paired(method, reference)
+        if paired is None or paired.standing is Standing.UNTESTED:
+            untested.append(method)
+        elif paired.standing is Standing.OPEN:
+            level.append(method)
+    sentences = []
+    if level:
+        sentences.append(f"Not told apart from the bag of words: {_names(level)}.")
+    if untested:
+        sentences.append(f"Not tested against the bag of words: {_names(untested)}.")
+    return sentences
+
+
 def _no_accuracy(summary: Summary) -> str:
     if not summary.pretrained:
         return "the weights are random, so accuracy is unknown"
     if not any(method.finished for method in summary.candidates):
         return "no method finished"
     if any(method.mean(ACCURACY) is not None for method in summary.candidates):
-        return "no method beats the bag of words and the most frequent label"
+        floors = "the most frequent label's"
+        if summary.find(BAG_OF_WORDS) is not None:
+            floors = f"the bag of words' and {floors}"
+        return f"no method has a mean accuracy above {floors}"
     return "no accuracy was measured"
 
 
@@ -254,6 +282,7 @@ def answer(summary: Summary) -> str:
     choice = default(summary)
     if choice is None:
         sentences = [f"There is no default to recommend: {_no_accuracy(summary)}."]
+        sentences += _level_with_bag_of_words(summary)
         sentences += [
             f"{case.need}: {case.methods} ({case.why})."
             for case in use_cases(summary)[2:4]

@@ -292,7 +292,7 @@ class Summary:
         return best
 
     def under_bag_of_words(self, method: MethodSummary) -> bool:
-        """Return whether the bag of words was measured and is more accurate."""
+        """Return whether the bag of words was measured and is more accurate by the means."""
         reference = self.find(BAG_OF_WORDS)
         floor = reference.mean(ACCURACY) if reference else None
         accuracy = method.mean(ACCURACY)

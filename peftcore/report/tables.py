@@ -23,7 +23,7 @@ from peftcore.report.summary import BASELINE, MethodSummary, Summary, reason
 from peftcore.report.wording import between, bracketed, p_value
 
 UNDER_MARK = "▼"
-"""Stands beside the name of a method that is less accurate than the bag of words."""
+"""Stands beside the name of a method whose mean accuracy is under the bag of words'."""
 
 
 def named(summary: Summary, method: MethodSummary) -> str:
@@ -151,7 +151,9 @@ def key_metrics_notes(summary: Summary) -> list[str]:
         bold += ", of accuracy with those that can't be told apart from it"
     notes.append(f"{bold}; reference rows don't compete.")
     if any(summary.under_bag_of_words(method) for method in summary.candidates):
-        notes.append(f"{UNDER_MARK} marks a method that is less accurate than the bag of words.")
+        notes.append(
+            f"{UNDER_MARK} marks a method whose mean accuracy is under that of the bag of words."
+        )
     busy = [method for method in summary.methods if method.shared_seeds]
     if busy:
         listing = "; ".join(

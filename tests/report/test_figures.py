@@ -10,7 +10,7 @@ from matplotlib.text import Annotation
 
 from peftcore.methods import METHODS
 from peftcore.report import labels, style
-from peftcore.report.curves import learning_curves
+from peftcore.report.curves import caption_of, learning_curves
 from peftcore.report.figures import write_figures
 from peftcore.report.overview import overview
 from peftcore.report.scatter import accuracy_by_train_time
@@ -169,3 +169,24 @@ def test_labels_cover_neither_each_other_nor_points():
         assert not any(box.overlaps(other) for other in boxes[n + 1 :])
         for point in points:
             assert not box.contains(*axes.transData.transform((point.x, point.y)))
+
+
+def test_the_caption_of_curves_says_what_is_drawn(record):
+    def told(records) -> str:
+        return caption_of(summarise(records), spread="bars", of_one="errors")
+
+    seeds = [record(slug, seed=seed) for slug in ("full", "lora") for seed in (1, 2)]
+    assert "accuracy on the test set after each epoch, whose axis" in told(seeds)
+    assert told(seeds).endswith("with bars from the lowest to the highest of them.")
+    few = told(seeds[:-1])
+    assert few.endswith("(where one seed alone finished, for the 95% interval of its model).")
+    alone = told(seeds[:1])
+    assert "lowest" not in alone
+    assert "of accuracy with errors for the 95% interval of one trained model" in alone
+    for one in seeds:
+        one.trial["recipe"]["evaluation"] = "end"
+        one.measurement.epoch_accuracies[:] = one.measurement.epoch_accuracies[-1:]
+    assert "accuracy on the test set at the end of training, whose axis" in told(seeds)
+    assert "epoch" not in told(seeds)
+    random = told([record("full", weights="random")])
+    assert random == "Training loss by step (running mean over a twentieth of the steps)."

@@ -17,6 +17,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from peftcore.report import accuracies, recommend, setup, tables
+from peftcore.report.curves import caption_of
 from peftcore.report.flips import MethodFlips, flips_section
 from peftcore.report.markdown import one_line
 from peftcore.report.metrics import ACCURACY, METRICS, Metric
@@ -41,6 +42,8 @@ SCRIPTS = (
     "printing.js",
 )
 """In the order in which they are joined: each uses only what stands before it."""
+
+_BAND = "a band, at the method that is pointed at,"
 
 STYLES = ("page.css", "chooser.css", "tables.css", "charts.css", "narrow.css", "print.css")
 """In the order in which they are joined: a later one counts for more."""
@@ -94,6 +97,7 @@ def compose_page(
             ]
         ),
         excluded=to_html(" ".join(recommend.excluded(summary))),
+        curves=caption_of(summary, spread=_BAND, of_one=_BAND),
         learned=bool(any(r.measurement and r.measurement.losses for r in summary.records)),
         sections=[
             (blocks[0].removeprefix("## "), paragraphs(blocks[1:])) for blocks in sections if blocks

@@ -309,7 +309,7 @@ def test_the_chooser_answers_with_the_reason(open_page: Open) -> None:
     assert page.locator("#fared tr", has_text="IA3").locator("td").first.text_content() == "out"
     text = ask(page, loss=50, goal="room", adapters=2, under=True)
     assert text.startswith(
-        "Use IA3. The bag of words, which needs no backbone, is more accurate: 86.85%."
+        "Use IA3. The bag of words, which needs no backbone, is more accurate by the means: 86.85%."
     )
 
 
@@ -319,7 +319,7 @@ def test_the_chooser_says_what_can_not_be(open_page: Open) -> None:
     assert text.startswith("Nothing that was measured here fits.")
     assert "Over the memory limit of 0.5 GB: Full, LoRA and QLoRA." in text
     assert "The least of them is QLoRA's: 1.956 GB" in text
-    assert "Less accurate than the bag of words" in text
+    assert "Less accurate, by the means, than the bag of words" in text
     assert "No trial finished: DoRA." in text
     text = ask(page, memory="", room=0.4, adapters=50)
     assert "Over the room of 0.4 GB: Full, LoRA and QLoRA." in text

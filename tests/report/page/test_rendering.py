@@ -187,6 +187,17 @@ def test_markdown_of_the_report_becomes_no_markup_of_somebody_else_s():
     assert "style=" not in table
 
 
+def test_what_curves_are_of_is_said_as_in_the_report(both):
+    page, report = both
+    of_training = "Training loss by step (running mean over a twentieth of the steps) and accuracy"
+    assert of_training in report
+    assert of_training in page
+    assert ("from the lowest to the highest" in report) is ("from the lowest to the" in page)
+    assert ("95% interval of one trained model on texts" in report) is (
+        "for the 95% interval of one trained model on texts" in page
+    )
+
+
 def test_a_long_curve_is_thinned_from_its_end():
     losses = [[step, 1 / step] for step in range(1, 1001)]
     data = gather_page(summarise([build("lora", losses=losses)]), [])

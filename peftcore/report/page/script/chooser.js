@@ -198,7 +198,7 @@ function noAnswer({ asked, goal, rival, fared, able, enough, open }) {
   const under = because("under");
   if (under.length > 0) {
     found.push(
-      `Less accurate than the bag of words (${percent(methods.get(data.bagOfWords))}), which needs no backbone: ${names(under)}. Tick the box above to choose among them all the same.`,
+      `Less accurate, by the means, than the bag of words (${percent(methods.get(data.bagOfWords))}), which needs no backbone: ${names(under)}. Tick the box above to choose among them all the same.`,
     );
   }
   for (const [key, words] of [
@@ -223,7 +223,7 @@ function headlineOf({ pick, open, goal }) {
   if (pick.loss.known === "open") sure = ", as far as these records tell";
   else if (lighter && goal.key !== "loss") sure = ", to be sure of the loss";
   const beaten = pick.method.under
-    ? ` The bag of words, which needs no backbone, is more accurate: ${percent(methods.get(data.bagOfWords))}.`
+    ? ` The bag of words, which needs no backbone, is more accurate by the means: ${percent(methods.get(data.bagOfWords))}.`
     : "";
   return `${lead}${sure}.${beaten}`;
 }

@@ -99,7 +99,7 @@ function impossible(method, asked) {
   if (method.idle)
     return { key: "idle", why: "always answering the most frequent label is as accurate" };
   if (method.under && !asked.under)
-    return { key: "under", why: "the bag of words is more accurate" };
+    return { key: "under", why: "the bag of words is more accurate by the means" };
   if (asked.memory !== null) {
     if (method.memory === null) return { key: "unknown", why: "its memory was not measured" };
     if (method.memory.mean > asked.memory) {
