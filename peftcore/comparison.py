@@ -20,7 +20,7 @@ from peftcore.report.engines.render import write_engine_report
 from peftcore.report.rates import SEARCH_NAME, write_rates_report
 from peftcore.report.render import write_report
 from peftcore.report.serving.render import SERVING_NAME, write_serving_report
-from peftcore.report.sizes.render import SIZES_NAME, write_sizes_report
+from peftcore.report.sizes.render import SIZES_NAME, left_out, write_sizes_report
 from peftcore.results.collecting import Collector
 from peftcore.results.records import Record
 from peftcore.results.selecting import (
@@ -347,7 +347,7 @@ class Comparison:
         return collector.collect(trial)
 
     def write_sizes_report(self, ids: Collection[str]) -> list[str]:
-        """Write the report by size, and return a line that tells of it.
+        """Write the report by size, and return lines that tell of it; none if nothing was stored.
 
         Args:
             ids: of the trials that ran now, or whose records were there.
@@ -356,9 +356,12 @@ class Comparison:
             PeftcoreError: the records can't be read, or are of a single size.
         """
         with Store(self.sizes_collector.folder) as store:
-            records = newest_sizes(store.records(), now=ids)
+            known = store.records()
+        if not any(record.id in ids for record in known):
+            return []
+        records = newest_sizes(known, now=ids)
         folder = self.report or REPORTS / records[0].scenario / SIZES_NAME
-        return [f"report: {write_sizes_report(records, folder)}"]
+        return [f"report: {write_sizes_report(records, folder)}", *left_out(known, records)]
 
     def require_usable(self, scenarios: Iterable[str]) -> None:
         """Plan these scenarios; one usable among several is enough to go on.

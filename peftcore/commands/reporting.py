@@ -76,7 +76,7 @@ def report(store: Path, scenario: str | None, out: Path) -> None:
     from peftcore.report.rates import SEARCH_NAME, is_search, write_rates_report
     from peftcore.report.render import write_report
     from peftcore.report.serving.render import SERVING_NAME, write_serving_report
-    from peftcore.report.sizes.render import SIZES_NAME, write_sizes_report
+    from peftcore.report.sizes.render import SIZES_NAME, left_out, write_sizes_report
     from peftcore.results.selecting import (
         newest_parts,
         newest_serving,
@@ -118,6 +118,8 @@ def report(store: Path, scenario: str | None, out: Path) -> None:
         tell(write_serving_report(group, out / name / SERVING_NAME), group)
     if of_sizes(by_size):
         tell(write_sizes_report(by_size, out / by_size[0].scenario / SIZES_NAME), by_size)
+        for line in left_out(sized, by_size):
+            click.echo(line, err=True)
     if compared:
         tell(write_engine_report(compared, out / "engine"), compared)
 

@@ -67,8 +67,9 @@ def of_sizes(records: Sequence[Record]) -> bool:
 def newest_sizes(records: Iterable[Record], *, now: Collection[str] = ()) -> list[Record]:
     """Return the records of a comparison of sizes that belong in one report.
 
-    They differ in method, seed and size alone. Of each size they are those that saw each example
-    as often as what ran last did, a bag of words apart.
+    They differ in method, seed and size alone. All were trained for about as many steps, or all for
+    as many epochs, as what ran last was; and of each size they are those that saw each example as
+    often as what ran last did. A bag of words is of either kind.
 
     Args:
         records: in the order in which they were made; what can't stand there is left out.
@@ -77,10 +78,53 @@ def newest_sizes(records: Iterable[Record], *, now: Collection[str] = ()) -> lis
     ordered = sorted(
         (record for record in records if _sizeable(record)), key=lambda record: record.id in now
     )
-    chosen = [one for one in ordered if _but_size(one) == _but_size(ordered[-1])]
+    chosen = _of_one_hold([one for one in ordered if _but_size(one) == _but_size(ordered[-1])])
     repeats = {_size(one): _repeats(one) for one in chosen if not _fitted(one)}
     kept = [one for one in chosen if _fitted(one) or _repeats(one) == repeats[_size(one)]]
     return list({(one.method, _size(one), one.seed): one for one in kept}.values())
+
+
+def sizes_left_out(records: Iterable[Record], chosen: Sequence[Record]) -> list[int]:
+    """Return the sizes that a report lacks for being held to epochs where it is to steps, or so.
+
+    Args:
+        records: all there are.
+        chosen: those of the report.
+    """
+    kept = {_size(record) for record in chosen}
+    return sorted(
+        {
+            _size(one)
+            for one in records
+            if _sizeable(one) and _size(one) not in kept and _but_size(one) == _but_size(chosen[0])
+        }
+    )
+
+
+def _of_one_hold(records: Sequence[Record]) -> list[Record]:
+    """Return those that were held to steps or to epochs, whichever the last that tells was.
+
+    Held to steps, a set is gone through ``round(own / size)`` times, so that what was repeated
+    tells at least how large the scenario's own set is, and what was not repeated though it is much
+    smaller was held to epochs. What is about as large is the same by either.
+    """
+    trained = [record for record in records if not _fitted(record)]
+    own = max((_size(r) * (_repeats(r) - 0.5) for r in trained if _repeats(r) > 1), default=0.0)
+
+    def to_epochs(record: Record) -> bool:
+        return not _fitted(record) and _repeats(record) == 1 and 1.5 * _size(record) < own
+
+    def to_steps(record: Record) -> bool:
+        return _repeats(record) > 1
+
+    telling = [record for record in trained if to_steps(record) or to_epochs(record)]
+    if not telling:
+        return list(records)
+    contrary = to_epochs if to_steps(telling[-1]) else to_steps
+    kept = {_size(record) for record in trained if not contrary(record)}
+    # A bag of words alone is no comparison at a size.
+    left = {_size(record) for record in trained} - kept
+    return [record for record in records if not contrary(record) and _size(record) not in left]
 
 
 def _sizeable(record: Record) -> bool:

@@ -17,7 +17,7 @@ from peftcore.report.pairing import Standing
 from peftcore.report.sizes.gathering import BySize, standing_from
 from peftcore.report.sizes.render import write_sizes_report
 from peftcore.results.records import Record
-from peftcore.results.selecting import newest_sizes, of_sizes
+from peftcore.results.selecting import newest_sizes, of_sizes, sizes_left_out
 from peftcore.statistics.comparing import holm
 from tests.audit.conftest import named
 from tests.report.conftest import build
@@ -31,9 +31,16 @@ ACCURACY: Mapping[str, Mapping[int, float]] = {
 }
 
 
-def content(method: str, size: int, seed: int, *, hold: str = "steps") -> dict[str, Any]:
+def content(
+    method: str,
+    size: int,
+    seed: int,
+    *,
+    hold: str = "steps",
+    accuracies: Mapping[int, float] | None = None,
+) -> dict[str, Any]:
     """Return a whole record of a method on so many examples, as JSON."""
-    accuracy = ACCURACY[method][size] + 0.01 * (seed - 43)
+    accuracy = (accuracies or ACCURACY[method])[size] + 0.01 * (seed - 43)
     record = build(
         method, seed=seed, examples=EXAMPLES, accuracy=accuracy, gpu=False, scenario="imdb-minilm"
     )
@@ -175,6 +182,36 @@ def test_what_ran_last_decides_how_often_examples_come(records: list[Record]) ->
     key = [(r.method, r.trial["task"]["train_examples"], r.seed) for r in again]
     assert len(set(key)) == len(key) == len(records)
     assert all("repeats" not in record.trial["task"] for record in again)
+
+
+def test_steps_and_epochs_held_the_same_are_not_mixed(tmp_path: Path) -> None:
+    """Small sizes ran by both, by what ran last two of them: the third is of the other kind."""
+    smallest = [
+        content(method, 30, seed, accuracies={30: 0.6})
+        for method in ("lora", "bow")
+        for seed in (42, 43, 44)
+    ]
+    steps = [*contents(), *smallest]
+    epochs = [one for one in contents("epochs") if one["trial"]["task"]["train_examples"] < 600]
+    found = newest_sizes([*read(steps), *read(epochs)])
+    # What is as large as the scenario's own is repeated by neither.
+    assert {r.trial["task"]["train_examples"] for r in found} == {100, 300, 600}
+    assert not any("repeats" in record.trial["task"] for record in found)
+    assert sizes_left_out([*read(steps), *read(epochs)], found) == [30]
+    text = write_sizes_report(found, tmp_path).read_text(encoding="utf-8")
+    assert "Every size was trained for as many epochs" in text
+    # The other way round, what ran last leaves out the size that is known by epochs alone.
+    few = [one for one in steps if one["trial"]["task"]["train_examples"] != 100]
+    again = newest_sizes([*read(epochs), *read(few)])
+    assert {
+        (r.method, r.trial["task"]["train_examples"], r.trial["task"].get("repeats", 1))
+        for r in again
+    } == {
+        *((method, 600, 1) for method in ACCURACY),
+        *((method, 300, 2) for method in ("full", "lora")),
+        *(("bow", size, 1) for size in (30, 300)),
+        ("lora", 30, 20),
+    }
 
 
 def test_other_records_are_no_comparison_of_sizes(records: list[Record], tmp_path: Path) -> None:

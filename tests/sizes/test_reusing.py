@@ -16,6 +16,8 @@ from peftcore.running.planning import Selection
 from peftcore.running.process import ChildReport
 from peftcore.trials import Outcome, Trial
 from tests.conftest import MakeTrial
+from tests.report.test_sizes import content, contents, read
+from tests.test_command_line import invoke
 
 
 class Silent:
@@ -53,3 +55,26 @@ def test_a_record_of_the_comparison_is_taken_unless_all_is_run_again(
         assert {record.id for record in store.records()} == {own.id, smaller.id}
     with Store(tmp_path) as store:
         assert store.records() == [made]
+
+
+def test_where_nothing_could_be_stored_there_is_no_report(tmp_path: Path) -> None:
+    comparison = Comparison(Selection(), ("embedded",), Collector(tmp_path / "store", Silent()))
+    assert comparison.write_sizes_report(["lora-embedded-s42-0123456789ab"]) == []
+
+
+def test_the_report_says_which_sizes_of_the_store_it_leaves_out(tmp_path: Path) -> None:
+    collector = Collector(tmp_path / "store", Silent())
+    comparison = Comparison(Selection(), ("embedded",), collector, report=tmp_path / "report")
+    by_steps = [*contents(), content("lora", 30, 42, accuracies={30: 0.6})]
+    by_epochs = [one for one in contents("epochs") if one["trial"]["task"]["train_examples"] < 600]
+    with Store(sizes_store(tmp_path / "store")) as store:
+        for record in (*read(by_steps), *read(by_epochs)):
+            store.commit(record)
+    _, left_out = comparison.write_sizes_report([one["trial"]["id"] for one in by_epochs])
+    assert left_out.endswith("the store's records on 30 examples")
+    # Nothing ran, so that what the store got last stands for what ran last.
+    told = invoke("report", "--store", tmp_path / "store", "--out", tmp_path / "again")
+    assert told.exit_code == 0
+    assert left_out in told.stderr
+    (line,) = comparison.write_sizes_report([one["trial"]["id"] for one in contents()])
+    assert line.startswith("report: ")

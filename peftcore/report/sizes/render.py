@@ -24,7 +24,7 @@ from peftcore.report.summary import BAG_OF_WORDS, BASELINE, MethodSummary, gathe
 from peftcore.report.tables import paired_cells
 from peftcore.report.wording import ONE_SEED, between
 from peftcore.results.records import Record, write_records
-from peftcore.results.selecting import of_sizes
+from peftcore.results.selecting import of_sizes, sizes_left_out
 
 SIZES_NAME = "sizes"
 """The folder, in that of a scenario's report, of this one; and the name of its figure."""
@@ -59,6 +59,22 @@ def write_sizes_report(records: Sequence[Record], folder: Path) -> Path:
     path = folder / REPORT_NAME
     path.write_text(compose(found, plots), encoding="utf-8", newline="\n")
     return path
+
+
+def left_out(records: Sequence[Record], reported: Sequence[Record]) -> list[str]:
+    """Return a line on the sizes in a store that its report by size can't hold, if there are any.
+
+    Args:
+        records: all of the store.
+        reported: those of the report.
+    """
+    sizes = sizes_left_out(records, reported)
+    if not sizes:
+        return []
+    return [
+        "left out of the report by size, which holds sets that were all trained for as many "
+        f"steps, or all for as many epochs: the store's records on {_sizes(sizes)} examples"
+    ]
 
 
 def compose(found: BySize, plots: Sequence[Plot]) -> str:
