@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from math import isclose
 from typing import Any
 
 from peftcore.accelerations import ALL
@@ -11,7 +12,7 @@ from peftcore.report.markdown import escape, listed, table
 from peftcore.report.metrics import GPU_MEMORY, MISSING
 from peftcore.report.summary import MethodSummary, Summary, gather
 from peftcore.results.records import Record
-from peftcore.scenarios import Split
+from peftcore.scenarios import SCENARIOS, Protocol, Split
 from peftcore.trials import Part
 
 
@@ -178,7 +179,34 @@ def _rates(summary: Summary) -> str:
         return f"{text} (the best of those tried)"
     if any("learning_rate" in str(_at(r.trial, "overrides")) for r in summary.records):
         return f"{text} (changed from the scenario's)"
-    return f"{text} ({escape(summary.rates_origin)})" if summary.rates_origin else text
+    origin = escape(summary.rates_origin or "")
+    if any(_at(r.trial, "protocol") in _OWN_RATES for r in summary.records):
+        return f"{text} ({origin})" if origin else text
+    today = _declared_otherwise(summary)
+    if today:
+        listing = listed([f"{rate:g} for {listed(names)}" for rate, names in today.items()])
+        origin += f"{', ' if origin else ''}as declared then; today the scenario has {listing}"
+    return f"{text} ({origin})" if origin else text
+
+
+_OWN_RATES = (Protocol.STUDY, Protocol.TUNED)
+"""The protocols whose rates are not those that a scenario declares."""
+
+
+def _declared_otherwise(summary: Summary) -> dict[float, list[str]]:
+    """Return the rates that the scenario declares today for methods that ran with another."""
+    scenario = next((one for one in SCENARIOS if one.name == summary.scenario), None)
+    found: dict[float, list[str]] = {}
+    for method in summary.methods:
+        if scenario is None or method.declared is None:
+            continue
+        if method.declared.trains is Trains.BAG_OF_WORDS:
+            continue
+        rates = [_at(record.trial, "recipe", "learning_rate") for record in method.records]
+        today = scenario.learning_rate(method.declared)
+        if any(isinstance(rate, int | float) and not isclose(rate, today) for rate in rates):
+            found.setdefault(today, []).append(escape(method.name))
+    return found
 
 
 def _rate(recipe: Any) -> str | None:

@@ -76,7 +76,7 @@ STUDY: dict[str, dict[str, Any]] = {
     },
 }
 
-RATES = {"embedded": {"full": 2e-4, "lora": 2e-3, "qlora": 2e-3, "ia3": 2e-2, "head": 1e-2}}
+RATES = {"embedded": {"full": 1e-4, "lora": 2e-3, "qlora": 2e-3, "ia3": 2e-2, "head": 3e-2}}
 
 ENVIRONMENT: dict[str, Any] = {
     "hardware": {

@@ -35,7 +35,28 @@ def test_rates_are_grouped_and_say_where_they_come_from(record):
     slugs = ("full", "lora", "qlora", "ia3", "bow")
     tuned = rows([record(m, scenario="embedded") for m in slugs])["Learning rates"]
     origin = find_scenario("embedded").rates_origin
-    assert tuned == f"0.0002 for Full, 0.002 for LoRA and QLoRA, 0.02 for IA3 ({origin})"
+    assert tuned == f"0.0001 for Full, 0.002 for LoRA and QLoRA, 0.02 for IA3 ({origin})"
+
+
+def test_rates_of_another_declaration_are_not_told_to_be_todays(record):
+    scenario = find_scenario("imdb-minilm")
+    full, lora = (
+        dataclasses.replace(
+            made, trial=made.trial | {"recipe": made.trial["recipe"] | {"learning_rate": rate}}
+        )
+        for made, rate in (
+            (record("full", scenario="imdb-minilm"), scenario.rates["full"]),
+            (record("lora", scenario="imdb-minilm"), 0.004),
+        )
+    )
+    found = rows([full, lora])["Learning rates"]
+    assert found == (
+        f"2.5e-05 for Full, 0.004 for LoRA ({scenario.rates_origin}, as declared then; today the "
+        "scenario has 0.001 for LoRA)"
+    )
+    assert rows([full])["Learning rates"].endswith(f"({scenario.rates_origin})")
+    studied = dataclasses.replace(lora, trial=lora.trial | {"protocol": "study"})
+    assert "today" not in rows([studied])["Learning rates"]
 
 
 def test_overridden_rates_are_not_the_scenarios(record):

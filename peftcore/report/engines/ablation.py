@@ -54,6 +54,9 @@ def section(runs: Sequence[Runs], plots: Mapping[str, Plot]) -> list[str]:
 
 
 def _what_each_does(runs: Sequence[Runs]) -> list[str]:
+    """Return what the accelerations are that the runs had; where there is no run, all there are."""
+    # A release may know more of them than the one that ran.
+    known = {name for run in runs for name in run.asked} or set(ALL)
     return [
         "## What each acceleration does",
         table(
@@ -61,6 +64,7 @@ def _what_each_does(runs: Sequence[Runs]) -> list[str]:
             [
                 [a.name, escape(a.summary), escape(a.numerics), _off(runs, a.name)]
                 for a in ACCELERATIONS
+                if a.name in known
             ],
             text_columns=4,
         ),
@@ -68,7 +72,9 @@ def _what_each_does(runs: Sequence[Runs]) -> list[str]:
 
 
 def _off(runs: Sequence[Runs], name: str) -> str:
-    """Return with which methods an acceleration was off, and why."""
+    """Return with which methods an acceleration was off, and why; a dash where nothing ran."""
+    if not any(run.engine for run in runs):
+        return MISSING
     methods: dict[str, list[str]] = {}
     for run in runs:
         why = run.off(name)

@@ -44,12 +44,14 @@ class Runs:
         trainer: Trainer's runs, by seed.
         engine: the engine's, by seed.
         without: the engine's with one acceleration left out, by its name and by seed.
+        asked: the names of the accelerations that any run was asked to have.
     """
 
     summary: MethodSummary
     trainer: dict[int, Measurement]
     engine: dict[int, Measurement]
     without: dict[str, dict[int, Measurement]]
+    asked: tuple[str, ...] = ()
 
     def gain(self, cost: Cost) -> Spread:
         """Return how many times as much Trainer took, pair by pair."""
@@ -89,7 +91,8 @@ def gather(records: Sequence[Record]) -> list[Runs]:
                 engine[record.seed] = measurement
             elif len(missing) == 1:
                 without.setdefault(missing[0], {})[record.seed] = measurement
-        found.append(Runs(method, trainer, engine, without))
+        asked = {name for record in method.records for name in accelerations_of(record)}
+        found.append(Runs(method, trainer, engine, without, tuple(sorted(asked))))
     return found
 
 

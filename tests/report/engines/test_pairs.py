@@ -131,17 +131,26 @@ def test_records_of_a_release_that_knew_fewer_accelerations_still_tell(
         recipe = {**made.trial["recipe"], "accelerations": names}
         return dataclasses.replace(made, trial={**made.trial, "recipe": recipe})
 
-    (lora,) = gather(
-        [
-            as_it_was(made)
-            for made in (
-                ran(record, "lora", 42, 60.0, 10**9, engine="trainer"),
-                ran(record, "lora", 42, 20.0, 10**9),
-                ran(record, "lora", 1042, 20.0, 10**9),
-                ran(record, "lora", 1042, 30.0, 10**9, off="cheap-dropout"),
-            )
-        ]
-    )
+    runs = [
+        as_it_was(made)
+        for made in (
+            ran(record, "lora", 42, 60.0, 10**9, engine="trainer"),
+            ran(record, "lora", 42, 20.0, 10**9),
+            ran(record, "lora", 1042, 20.0, 10**9),
+            ran(record, "lora", 1042, 30.0, 10**9, off="cheap-dropout"),
+        )
+    ]
+    # Nor is one told to have been on that was not there.
+    text = compose(runs, []).partition("## What each acceleration does")[2]
+    assert row(text, "cheap-dropout")[3] == ""
+    assert "| used-rows" not in text
+    (lora,) = gather(runs)
     assert lora.gain(COSTS["Wall time"]).ratios == (3.0,)
     assert lora.without.keys() == {"cheap-dropout"}
     assert lora.cost_without("cheap-dropout", COSTS["Step"]).ratios == pytest.approx((1.5,))
+
+
+def test_where_no_engine_ran_no_acceleration_is_told_to_have_been_on(record: MakeRecord) -> None:
+    text = compose([ran(record, "lora", 42, 60.0, 10**9, engine="trainer")], [])
+    for name in ALL:
+        assert row(text, name)[3] == "—"
