@@ -152,21 +152,6 @@ class Components:
     unit: float = 1.0
 
     @property
-    def seed_variance(self) -> float:
-        """The variance component of seeds, by the method of moments, negative ones set to zero."""
-        return max(0.0, (self.seed_square - self.rest_square) / self.examples)
-
-    @property
-    def example_variance(self) -> float:
-        """The variance component of examples, likewise."""
-        return max(0.0, (self.example_square - self.rest_square) / self.seeds)
-
-    @property
-    def rest_variance(self) -> float:
-        """The variance of what neither explains."""
-        return self.rest_square
-
-    @property
     def variance_of_seeds(self) -> float:
         """The variance of the seeds' means on this test set: what :func:`fit_prior` takes."""
         return self.seed_square / self.examples
