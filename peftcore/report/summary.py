@@ -10,7 +10,14 @@ from functools import cached_property
 from peftcore.errors import UsageError
 from peftcore.methods import METHODS, Method
 from peftcore.report.inference import Inference, infer
-from peftcore.report.metrics import ACCURACY, GPU_MEMORY, HOST_MEMORY, METRICS, Metric
+from peftcore.report.metrics import (
+    ACCURACY,
+    GPU_MEMORY,
+    HOST_MEMORY,
+    METRICS,
+    SHARED_MARK,
+    Metric,
+)
 from peftcore.report.pairing import PairedAccuracy
 from peftcore.results.records import Record
 from peftcore.scenarios import SCENARIOS, Protocol
@@ -223,16 +230,19 @@ class Summary:
 
     @property
     def error_bars_note(self) -> str:
-        """What the error bars of figures stand for, in this report."""
-        if len(self.seeds) > 1:
-            return (
-                "Error bars of accuracy are its 95% interval on texts like these (other seeds, "
-                "other test examples), those of time and memory one standard deviation over seeds"
-            )
-        return (
+        """What the error bars of figures stand for, in this report, and what times are worth."""
+        note = (
             "Error bars are the 95% interval of accuracy on texts like these of one trained "
             "model; one seed says nothing about other seeds, nor how times and memory vary"
         )
+        if len(self.seeds) > 1:
+            note = (
+                "Error bars of accuracy are its 95% interval on texts like these (other seeds, "
+                "other test examples), those of time and memory one standard deviation over seeds"
+            )
+        if any(method.shared_seeds for method in self.methods):
+            note += f"; times that have {SHARED_MARK} in the tables say little"
+        return note
 
     @cached_property
     def inference(self) -> Inference:

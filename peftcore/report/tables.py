@@ -338,7 +338,9 @@ def differences_from_full(summary: Summary) -> str | None:
         else:
             headings.append(metric.label)
             for row, other in zip(rows, others, strict=True):
-                row.append(_percent(other.mean(metric), full.mean(metric)))
+                text = _percent(other.mean(metric), full.mean(metric))
+                doubtful = full.says_little(metric) or other.says_little(metric)
+                row.append(f"{text} {SHARED_MARK}" if doubtful and text != MISSING else text)
     return table(headings, rows)
 
 

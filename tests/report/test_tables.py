@@ -223,10 +223,20 @@ def test_times_taken_while_other_trials_ran_are_marked(record):
     assert "while other trials ran on the machine" in note
     assert "LoRA (seeds 42)" in note
     assert "Full" not in note
+    less = tables.differences_from_full(summary)
+    assert less is not None
+    assert cells(less, "LoRA")["Train time"] == "−25% ◊"
+    assert cells(less, "LoRA")["Peak GPU memory"] == "−44%"
+    assert "◊" not in "".join(cells(less, "IA3").values())
+    assert summary.error_bars_note.endswith("; times that have ◊ in the tables say little")
     busy = summarise([record("full", shared=True), record("lora", shared=True)])
+    less = tables.differences_from_full(summarise([*busy.records, record("ia3")]))
+    assert less is not None
+    assert cells(less, "IA3")["Train time"] == "−23% ◊"
     assert "so that they say little: here all of them." in " ".join(tables.key_metrics_notes(busy))
     alone = summarise([record("full", shared=False), record("lora")])
     assert "◊" not in " ".join([tables.key_metrics(alone), *tables.key_metrics_notes(alone)])
+    assert "◊" not in f"{tables.differences_from_full(alone)} {alone.error_bars_note}"
 
 
 def test_a_difference_of_losses_is_one_in_nats_and_no_percentage(record):
