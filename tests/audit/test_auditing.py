@@ -20,12 +20,11 @@ from peftcore.results.records import Record
 from tests.audit.conftest import named, whole, write_lines
 from tests.report.conftest import build
 
-REPORTS = sorted(
-    path.parent for path in (Path(__file__).parents[2] / "reports").glob("*/records.jsonl")
-)
+ALL_OF_THEM = Path(__file__).parents[2] / "reports"
+REPORTS = sorted(path.parent for path in ALL_OF_THEM.rglob("records.jsonl"))
 
 
-@pytest.mark.parametrize("folder", REPORTS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", REPORTS, ids=lambda folder: str(folder.relative_to(ALL_OF_THEM)))
 def test_every_committed_report_follows_from_its_records(folder):
     found = audit(folder)
     assert [finding.sentence() for finding in found.findings] == []
