@@ -29,13 +29,19 @@ def start_from_activations(
     config: Any = model.peft_config["default"]
     directions = round(config.r * config.eva_config.rho)
     # peft passes over a batch of fewer, and would go through them for ever.
-    if not any(int(batch["attention_mask"].sum()) >= directions for batch in batches):
+    if not any(_tokens(batch) >= directions for batch in batches):
         raise UsageError(
             f"EVA looks for {directions} directions in the activations of a batch, and no batch "
             "has as many tokens: make batches larger (batch_size) or texts longer (max_length)"
         )
     # Its incremental decomposition draws none, and leaves the model's mode as it was.
     peft.initialize_lora_eva_weights(model, batches, show_progress_bar=False)
+
+
+def _tokens(batch: Mapping[str, torch.Tensor]) -> int:
+    """Return how many tokens of a batch are no padding; without a mask, as peft has it, all."""
+    mask = batch.get("attention_mask")
+    return batch["input_ids"].numel() if mask is None else int(mask.sum())
 
 
 @torch.no_grad()
