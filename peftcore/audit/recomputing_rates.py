@@ -56,11 +56,9 @@ def _recompute_searches(
                 ]
                 rate = float(content["trial"]["recipe"]["learning_rate"])
                 tried[rate] = 100 * sum(right) / len(right) if right else None
-        told = ", ".join(
-            f"{rate:g}: {'—' if tried[rate] is None else f'{tried[rate]:.1f}'}"
-            for rate in sorted(tried)
-        )
-        cells.words(line, row, 1, told)
+        # As numbers, and not as words: of 77.15 either way of rounding is right.
+        told = [value for rate in sorted(tried) for value in (rate, tried[rate])]
+        cells.numbers(line, row, 1, [value for value in told if value is not None])
         cells.numbers(line, row, 2, [len(tried)])
         known = {rate: accuracy for rate, accuracy in tried.items() if accuracy is not None}
         if not known:
