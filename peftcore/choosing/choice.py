@@ -24,6 +24,7 @@ from peftcore.choosing.trialling import (
 )
 from peftcore.choosing.wording import gigabytes, in_minutes
 from peftcore.errors import PeftcoreError, UsageError
+from peftcore.report.summary import BAG_OF_WORDS
 from peftcore.results.collecting import Display
 from peftcore.results.records import Record
 from peftcore.scenarios import Evaluation, Recipe, Task, override
@@ -31,8 +32,6 @@ from peftcore.trials import Outcome, Trial
 
 _FROM_DATA = {"train_examples", "test_examples", "split", "learning_rate", "accelerations"}
 """Settings that a choice makes for itself."""
-
-_BAG_OF_WORDS = "bow"
 
 LAST_STEPS = 20
 
@@ -246,14 +245,14 @@ def _fixed_seconds(race: Race, references: list[Run]) -> float:
     words = [
         seconds_like(run, last.examples, last.evaluation)
         for run in references
-        if run.arm.method.slug == _BAG_OF_WORDS
+        if run.arm.method.slug == BAG_OF_WORDS
     ]
     return sum(words) + race.pace.overhead()
 
 
 def _has_time(race: Race, bench: Bench, run: Run, examples: int) -> bool:
     """Return whether a reference row can be tested; a bag of words always, it is quick."""
-    if run.arm.method.slug == _BAG_OF_WORDS or bench.has_tested(run.arm, examples):
+    if run.arm.method.slug == BAG_OF_WORDS or bench.has_tested(run.arm, examples):
         return True
     seconds = seconds_like(run, examples, race.ending.evaluation)
     return bench.spent() + seconds + race.pace.overhead() <= race.budget_seconds

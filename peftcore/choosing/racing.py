@@ -312,7 +312,7 @@ class Race:
         if run.stopped:
             # That says nothing against it: what it showed before counts.
             if self.end_of(arm) is not End.FINISHED:
-                showed = any(self._showed(arm, one.examples) for one in self.runs)
+                showed = any(one.arm == arm and one.right is not None for one in self.runs)
                 words = f"left: stopped on {size:,} for want of time"
                 self._end(arm, End.BUDGET if showed else End.UNTRIED, words)
             return False
@@ -349,5 +349,5 @@ class Race:
 
     def _showed(self, arm: Arm, size: int) -> bool:
         """Return whether a trial of an arm on so many examples ended well."""
-        found = [run for run in self.runs if (run.arm, run.examples) == (arm, size)]
-        return any(run.right is not None for run in found)
+        mine = (run for run in self.runs if (run.arm, run.examples) == (arm, size))
+        return any(run.right is not None for run in mine)

@@ -9,6 +9,7 @@ from peftcore.choosing.deciding import as_good_there
 from peftcore.report.classes import ByClass, by_class
 from peftcore.report.markdown import escape, table
 from peftcore.report.metrics import MISSING
+from peftcore.report.summary import BAG_OF_WORDS
 from peftcore.results.records import Record
 from peftcore.statistics.variance import wilson
 
@@ -78,7 +79,9 @@ def _classes(count: int) -> str:
 def classes_table(choice: Choice) -> str:
     """Return how well each class is found, as a table with a sentence on it."""
     parts, labels = choice.parts, choice.record.labels or ()
-    words = [one.test for one in choice.decision.references if one.run.arm.method.slug == "bow"]
+    words = [
+        one.test for one in choice.decision.references if one.run.arm.method.slug == BAG_OF_WORDS
+    ]
     rows = {choice.decision.chosen.method.name: classes_of(choice.record).recalls}
     if words and words[0] is not None:
         rows["Bag of words"] = classes_of(words[0]).recalls
