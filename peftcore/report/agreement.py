@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 
-from peftcore.report.canvas import Plot, method_names, new_figure
+from peftcore.report.canvas import Plot, new_figure
 from peftcore.report.markdown import escape, table
 from peftcore.report.metrics import MISSING
 from peftcore.report.pairing import answers_of
 from peftcore.report.style import plain
-from peftcore.report.summary import MethodSummary, Summary
+from peftcore.report.summary import MANY, MethodSummary, Summary, method_names
 from peftcore.report.wording import ONE_SEED
 from peftcore.statistics.agreeing import Agreement, agreement
 
@@ -48,6 +48,11 @@ class Matrix:
     methods: tuple[MethodSummary, ...]
     cells: tuple[tuple[Cell | None, ...], ...]
     several: bool
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are too many methods for their numbers to be read."""
+        return len(self.methods) > MANY
 
 
 def gather_agreement(summary: Summary) -> Matrix | None:
@@ -118,6 +123,11 @@ def agreement_section(matrix: Matrix | None, images: Sequence[str]) -> list[str]
         "with Cohen's kappa in brackets: 1 where all answers are equal, 0 where no more are than "
         "by chance."
     )
+    if matrix.crowded:
+        text = (
+            "The share of test examples on which two methods give the same answer, right or wrong. "
+            "Of so many methods the picture alone is shown."
+        )
     if matrix.several:
         text += (
             " Every number is the mean over pairs of models of different seeds; on the diagonal "
@@ -126,7 +136,8 @@ def agreement_section(matrix: Matrix | None, images: Sequence[str]) -> list[str]
         )
     else:
         text += f" Each pair of models has the same seed; {ONE_SEED}, so the diagonal is empty."
-    return ["## Agreement between methods", text, agreement_table(matrix), *images]
+    numbers = [] if matrix.crowded else [agreement_table(matrix)]
+    return ["## Agreement between methods", text, *numbers, *images]
 
 
 def draw_agreement(summary: Summary) -> Plot | None:
@@ -138,7 +149,7 @@ def draw_agreement(summary: Summary) -> Plot | None:
     percent = np.array(
         [[np.nan if c is None else 100 * c.share for c in line] for line in matrix.cells]
     )
-    figure = new_figure(0.5 * count + 1.6)
+    figure = new_figure((0.16 if matrix.crowded else 0.5) * count + 1.6)
     axes = figure.subplots()
     # Squares and not an image, which an SVG would hold as pixels.
     low = min(float(np.nanmin(percent)), 99.0)
@@ -148,9 +159,9 @@ def draw_agreement(summary: Summary) -> Plot | None:
         vmin=low,
         vmax=100,
         edgecolors="white",
-        linewidth=2,
+        linewidth=0.5 if matrix.crowded else 2,
     )
-    for row, line in enumerate(matrix.cells):
+    for row, line in enumerate(() if matrix.crowded else matrix.cells):
         for column, cell in enumerate(line):
             dark = cell is not None and 100 * cell.share > low + 0.6 * (100 - low)
             axes.text(
@@ -164,9 +175,12 @@ def draw_agreement(summary: Summary) -> Plot | None:
                 color="white" if dark else "black",
             )
     names = [plain(method.name) for method in matrix.methods]
-    axes.set_xticks(np.arange(count) + 0.5, names, rotation=30 if count > 6 else 0)
+    turned = 90 if matrix.crowded else 30 if count > 6 else 0
+    axes.set_xticks(np.arange(count) + 0.5, names, rotation=turned)
     axes.set_yticks(np.arange(count) + 0.5, names)
     axes.tick_params(length=0)
+    if matrix.crowded:
+        axes.tick_params(labelsize=7)
     axes.invert_yaxis()
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)

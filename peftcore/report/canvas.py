@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from peftcore.report.markdown import escape, listed
 from peftcore.report.metrics import ACCURACY, Metric
 from peftcore.report.style import WIDTH_INCHES, Look, looks, plain
 from peftcore.report.summary import BAG_OF_WORDS, MethodSummary, Summary
@@ -40,11 +38,6 @@ def new_figure(height_inches: float) -> Figure:
 def looks_of(summary: Summary) -> dict[str, Look]:
     """Return how each method of the report is drawn, by slug."""
     return looks([method.slug for method in summary.methods])
-
-
-def method_names(methods: Iterable[MethodSummary]) -> str:
-    """Return the methods' names as a list in a sentence, as Markdown."""
-    return listed([escape(method.name) for method in methods])
 
 
 def in_sentence(metric: Metric) -> str:

@@ -9,11 +9,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from peftcore.report.canvas import Plot, draw_bag_of_words, looks_of, method_names, new_figure
+from peftcore.report.canvas import Plot, draw_bag_of_words, looks_of, new_figure
 from peftcore.report.metrics import ACCURACY
 from peftcore.report.style import plain
-from peftcore.report.summary import BAG_OF_WORDS, MethodSummary, Summary
+from peftcore.report.summary import (
+    BAG_OF_WORDS,
+    BASELINE,
+    MANY,
+    MethodSummary,
+    Summary,
+    method_names,
+)
 from peftcore.statistics.variance import wilson
+
+MOST_CURVES = 10
+"""Of very many methods so many are drawn, beside those that are always looked for."""
 
 
 def learning_curves(summary: Summary) -> Plot | None:
@@ -22,13 +32,18 @@ def learning_curves(summary: Summary) -> Plot | None:
     with_losses += [method for method in summary.references if losses_of(method).mean]
     if not with_losses:
         return None
-    with_accuracy = [method for method in summary.methods if epochs_of(summary, method).mean]
+    kept = _readable(with_losses)
+    with_accuracy = [
+        method
+        for method in summary.methods
+        if epochs_of(summary, method).mean and (method in kept or len(kept) == len(with_losses))
+    ]
     columns = 2 if with_accuracy else 1
-    figure = new_figure(4.2 + 0.25 * (len(with_losses) // 6))
+    figure = new_figure(4.2 + 0.25 * (len(kept) // 6))
     figure.set_layout_engine("constrained", wspace=0.05)
     panels = figure.subplots(1, columns, squeeze=False)[0]
     style = looks_of(summary)
-    for method in with_losses:
+    for method in kept:
         curve = losses_of(method)
         steps, losses = list(curve.mean), list(curve.mean.values())
         look = style[method.slug]
@@ -56,16 +71,32 @@ def learning_curves(summary: Summary) -> Plot | None:
     figure.legend(
         *panels[0].get_legend_handles_labels(),
         loc="outside lower center",
-        ncols=min(len(with_losses), 6),
+        ncols=min(len(kept), 6),
         frameon=False,
     )
-    names = method_names(with_losses)
+    names = method_names(kept)
+    caption = caption_of(summary, spread="bands and bars", of_one="error bars")
+    if len(kept) < len(with_losses):
+        caption += (
+            f" Of {len(with_losses)} methods these are Full, the reference rows and those with the "
+            "highest accuracies; the report's page shows all."
+        )
     return Plot(
         name="learning_curves",
-        caption=caption_of(summary, spread="bands and bars", of_one="error bars"),
+        caption=caption,
         alt=f"Line plots of training loss{' and accuracy' if with_accuracy else ''} for {names}",
         figure=figure,
     )
+
+
+def _readable(methods: Sequence[MethodSummary]) -> Sequence[MethodSummary]:
+    """Return these methods, of very many those that a reader looks for."""
+    if len(methods) <= MANY:
+        return methods
+    measured = [method for method in methods if method.mean(ACCURACY) is not None]
+    best = sorted(measured, key=lambda method: -(method.mean(ACCURACY) or 0.0))[:MOST_CURVES]
+    always = {BASELINE, *(method.slug for method in methods if method.reference)}
+    return [method for method in methods if method in best or method.slug in always]
 
 
 def caption_of(summary: Summary, *, spread: str, of_one: str) -> str:

@@ -15,13 +15,12 @@ from peftcore.report.canvas import (
     error_of,
     in_sentence,
     looks_of,
-    method_names,
     new_figure,
 )
 from peftcore.report.markdown import escape
 from peftcore.report.metrics import ACCURACY, MISSING, TRAIN_TIME, TRAINABLE_PARAMETERS, Metric
 from peftcore.report.style import Look, plain
-from peftcore.report.summary import BAG_OF_WORDS, Summary
+from peftcore.report.summary import BAG_OF_WORDS, Summary, method_names
 
 
 def overview(summary: Summary) -> Plot:

@@ -11,12 +11,11 @@ from peftcore.report.canvas import (
     error_of,
     in_sentence,
     looks_of,
-    method_names,
     new_figure,
 )
 from peftcore.report.metrics import ACCURACY, TRAIN_TIME, Metric
 from peftcore.report.style import plain
-from peftcore.report.summary import BAG_OF_WORDS, Summary
+from peftcore.report.summary import BAG_OF_WORDS, Summary, method_names
 
 
 def accuracy_by_train_time(summary: Summary) -> Plot | None:
@@ -68,10 +67,11 @@ def _scatter(summary: Summary, cost: Metric, name: str) -> Plot | None:
     axes.grid()
     labels.place(figure, axes, points, beside=[line] if line else [])
     what = in_sentence(cost)
+    names = method_names([method for method, _, _ in drawn])
     return Plot(
         name=name,
         caption=f"Accuracy against {what}: up and to the left is better. Hollow markers are "
         "reference rows; error bars are those of the overview.",
-        alt=f"Scatter plot of accuracy against {what} for {method_names(m for m, _, _ in drawn)}",
+        alt=f"Scatter plot of accuracy against {what} for {names}",
         figure=figure,
     )

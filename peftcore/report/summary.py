@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from peftcore.errors import UsageError
 from peftcore.methods import METHODS, Method
 from peftcore.report.inference import Inference, infer
+from peftcore.report.markdown import escape, listed
 from peftcore.report.metrics import (
     ACCURACY,
     GPU_MEMORY,
@@ -28,6 +29,9 @@ BASELINE = "full"
 
 BAG_OF_WORDS = "bow"
 """The slug of the reference row that a method must not end under."""
+
+MANY = 20
+"""More methods are counted where a sentence would name them, and drawn without numbers."""
 
 _ORDER = {
     method.slug: position
@@ -378,6 +382,13 @@ def gather(records: Sequence[Record]) -> Summary:
         rates_origin=rates_origin,
         methods=by_method(records),
     )
+
+
+def method_names(methods: Collection[MethodSummary]) -> str:
+    """Return the methods' names as a list in a sentence, as Markdown; of very many how many."""
+    if len(methods) > MANY:
+        return f"{len(methods)} methods"
+    return listed([escape(method.name) for method in methods])
 
 
 def by_method(records: Sequence[Record]) -> tuple[MethodSummary, ...]:

@@ -8,9 +8,10 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from peftcore.methods import METHODS
+from peftcore.methods import METHODS, find_method
 from peftcore.report import labels, style
-from peftcore.report.curves import caption_of, learning_curves
+from peftcore.report.agreement import agreement_section, draw_agreement, gather_agreement
+from peftcore.report.curves import MOST_CURVES, caption_of, learning_curves
 from peftcore.report.figures import write_figures
 from peftcore.report.overview import overview
 from peftcore.report.scatter import accuracy_by_train_time
@@ -41,6 +42,29 @@ def test_every_figure_in_both_formats(study, tmp_path):
         assert height > 300
     for path in tmp_path.glob("*.svg"):
         assert "</svg>" in path.read_text(encoding="utf-8")
+
+
+def test_of_very_many_methods_what_can_be_read_is_drawn(record, tmp_path):
+    """All are in the overview and the scatter plots; curves are the best ones', cells are bare."""
+    accuracies = {m.slug: 0.9 - 0.005 * n for n, m in enumerate(METHODS) if not m.reference}
+    best = [slug for slug in accuracies if slug != "full"][:9]
+    accuracies["full"] = 0.5
+    records = [record(slug, accuracy=share) for slug, share in accuracies.items()]
+    summary = summarise([*records, record("bow"), record("head")])
+    curves = learning_curves(summary)
+    assert curves is not None
+    (legend,) = curves.figure.legends
+    named = [text.get_text() for text in legend.get_texts()]
+    assert set(named) > {find_method(slug).name for slug in ("full", "head", *best)}
+    assert len(named) == MOST_CURVES + 2
+    assert "Of 60 methods these are" in curves.caption
+    matrix = draw_agreement(summary)
+    assert matrix is not None
+    assert not matrix.figure.axes[0].texts
+    assert matrix.alt.endswith("between 61 methods")
+    assert overview(summary).alt.endswith("a row each for 61 methods")
+    (_, text) = agreement_section(gather_agreement(summary), [])
+    assert "Of so many methods the picture alone is shown" in text
 
 
 def test_random_weights_have_no_figure_of_accuracy(record, tmp_path):
