@@ -144,7 +144,7 @@ def _section(heading: str, content: str | None) -> list[str]:
 def warnings(summary: Summary) -> list[str]:
     """Return, as block quotes, what must be known before any number is read."""
     texts = [f"**{escape(summary.caveat)}**"] if summary.caveat else []
-    return [f"> {text}" for text in [*texts, *setup.notes(summary)]]
+    return [f"> {text}" for text in [*texts, *setup.rates_notes(summary), *setup.notes(summary)]]
 
 
 def image(plot: Plot) -> str:

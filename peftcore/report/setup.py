@@ -10,7 +10,7 @@ from peftcore.accelerations import ALL
 from peftcore.methods import Trains
 from peftcore.report.markdown import escape, listed, table
 from peftcore.report.metrics import GPU_MEMORY, MISSING
-from peftcore.report.summary import MethodSummary, Summary, gather
+from peftcore.report.summary import MethodSummary, Summary, gather, method_names
 from peftcore.results.records import Record
 from peftcore.scenarios import SCENARIOS, Protocol, Split
 from peftcore.trials import Part
@@ -131,6 +131,42 @@ def notes(summary: Summary) -> list[str]:
     return list(found)
 
 
+def rates_notes(summary: Summary) -> list[str]:
+    """Return what must be known of learning rates before any accuracy is read."""
+    _, borrowed = _own_and_borrowed(summary)
+    if not borrowed:
+        return []
+    return [
+        f"For {method_names(borrowed)} no learning rate was chosen: each has that of the method "
+        "it comes nearest to (see the setup). What learned little may learn more by another: "
+        "`--peft-protocol tuned` searches for it."
+    ]
+
+
+def _own_and_borrowed(summary: Summary) -> tuple[list[MethodSummary], list[MethodSummary]]:
+    """Return the methods that the scenario has a rate for, and those trained with their kin's.
+
+    Both are empty where rates are not the scenario's.
+    """
+    scenario = next((one for one in SCENARIOS if one.name == summary.scenario), None)
+    elsewhere = any(
+        _at(record.trial, "protocol") in _OWN_RATES
+        or _at(record.trial, "task", "split") == Split.TUNING
+        or "learning_rate" in str(_at(record.trial, "overrides"))
+        for record in summary.records
+    )
+    if scenario is None or elsewhere:
+        return [], []
+    declared = [(one, one.declared) for one in summary.methods if one.declared is not None]
+    own = [one for one, method in declared if method.slug in scenario.rates]
+    borrowed = [
+        one
+        for one, method in declared
+        if method.slug not in scenario.rates and method.rate_of in scenario.rates
+    ]
+    return own, borrowed
+
+
 def _at(content: Any, *path: str) -> Any:
     """Return what is at this path of nested mappings; ``None`` where any part is missing."""
     for key in path:
@@ -182,6 +218,10 @@ def _rates(summary: Summary) -> str:
     origin = escape(summary.rates_origin or "")
     if any(_at(r.trial, "protocol") in _OWN_RATES for r in summary.records):
         return f"{text} ({origin})" if origin else text
+    own, borrowed = _own_and_borrowed(summary)
+    if borrowed:
+        chosen = f"{origin}, for {method_names(own)}; all others have "
+        origin = f"{chosen if own else ''}that of their kin"
     today = _declared_otherwise(summary)
     if today:
         listing = listed([f"{rate:g} for {listed(names)}" for rate, names in today.items()])

@@ -1,7 +1,9 @@
 import dataclasses
 
 from peftcore.accelerations import ALL
+from peftcore.methods import find_method
 from peftcore.report import setup
+from peftcore.report.render import warnings
 from peftcore.report.summary import summarise
 from peftcore.scenarios import find_scenario
 
@@ -57,6 +59,32 @@ def test_rates_of_another_declaration_are_not_told_to_be_todays(record):
     assert rows([full])["Learning rates"].endswith(f"({scenario.rates_origin})")
     studied = dataclasses.replace(lora, trial=lora.trial | {"protocol": "study"})
     assert "today" not in rows([studied])["Learning rates"]
+
+
+def test_a_rate_of_another_method_is_not_told_to_be_chosen_for_this_one(record):
+    scenario = find_scenario("imdb-minilm")
+    records = []
+    for slug in ("full", "dora", "loha", "bow"):
+        made = record(slug, scenario="imdb-minilm")
+        rate = scenario.learning_rate(find_method(slug))
+        recipe = made.trial["recipe"] | {"learning_rate": rate}
+        records.append(dataclasses.replace(made, trial=made.trial | {"recipe": recipe}))
+    full, dora, *_ = records
+    assert rows(records)["Learning rates"] == (
+        f"2.5e-05 for Full, 0.001 for DoRA and LoHa ({scenario.rates_origin}, for Full; all others "
+        "have that of their kin)"
+    )
+    (note,) = setup.rates_notes(summarise(records))
+    assert note.startswith("For DoRA and LoHa no learning rate was chosen")
+    assert f"> {note}" in warnings(summarise(records))
+    assert rows([dora])["Learning rates"] == "0.001 for every method (that of their kin)"
+    assert setup.rates_notes(summarise([full])) == []
+    tuned = [
+        dataclasses.replace(one, trial=one.trial | {"protocol": "tuned"}) for one in (full, dora)
+    ]
+    assert setup.rates_notes(summarise(tuned)) == []
+    (studied,) = [record("dora")]
+    assert setup.rates_notes(summarise([studied])) == [], "that scenario has one for every method"
 
 
 def test_overridden_rates_are_not_the_scenarios(record):
