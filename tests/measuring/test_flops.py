@@ -17,9 +17,9 @@ from peftcore.measuring.flops import ModelFlops, count_flops
 from peftcore.methods import Trains, find_method
 from peftcore.models.attach import Classifier, attach
 from peftcore.models.backbones import locate_backbone
-from peftcore.models.loading import classifier_config, load_classifier
-from peftcore.scenarios import Precision
+from peftcore.models.loading import classifier_config
 from peftcore.trials import Source, Weights
+from tests.backbones import load_backbone
 from tests.conftest import STUDIED
 
 TRAINED = [method.slug for method in STUDIED if method.trains is not Trains.BAG_OF_WORDS]
@@ -72,15 +72,8 @@ def test_packed_weights_count_as_what_they_stand_for(tiny_bert: Path) -> None:
     """Unpacking is the engine's affair: QLoRA needs what LoRA on the same modules does."""
     source = locate_backbone(str(tiny_bert), Weights.PRETRAINED)
     method = find_method("qlora")
-    model = load_classifier(
-        tiny_bert,
-        classifier_config(source, labels=2, dropout=0.0),
-        seed=0,
-        quantisation=method.quantisation,
-        precision=Precision.FP32,
-        device=torch.device("cpu"),
-    )
-    packed = attach(model, method, seed=0, dropout=0.0)
+    backbone = load_backbone(tiny_bert, method.quantisation, dropout=0.0)
+    packed = attach(backbone, method, seed=0, dropout=0.0)
     assert counted(packed) == counted(classifier(source, "qlora", "cpu"))
 
 

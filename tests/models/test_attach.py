@@ -18,10 +18,10 @@ from peftcore.models.architectures import architecture_of
 from peftcore.models.attach import Classifier, attach, count_parameters
 from peftcore.models.backbones import locate_backbone
 from peftcore.models.checks import WeightWatch, check_head, check_reload, check_targets
-from peftcore.models.loading import classifier_config, load_classifier
+from peftcore.models.loading import classifier_config
 from peftcore.models.saving import load_trained, save_trained
-from peftcore.scenarios import Precision
 from peftcore.trials import Source, Weights
+from tests.backbones import load_backbone
 from tests.conftest import STUDIED
 
 TRAINED = [method for method in STUDIED if method.trains is not Trains.BAG_OF_WORDS]
@@ -55,15 +55,7 @@ def test_trainable_parameters_of_roberta_base_are_the_studys(method: str, traina
 
 def load(folder: Path, method: str, dropout: float | None = None) -> Classifier:
     declared = find_method(method)
-    source = locate_backbone(str(folder), Weights.PRETRAINED)
-    model = load_classifier(
-        folder,
-        classifier_config(source, labels=2, dropout=dropout),
-        seed=1,
-        quantisation=declared.quantisation,
-        precision=Precision.FP32,
-        device=torch.device("cpu"),
-    )
+    model = load_backbone(folder, declared.quantisation, dropout=dropout)
     return attach(model, declared, seed=1, dropout=dropout)
 
 
@@ -251,15 +243,7 @@ def test_what_is_saved_gives_equal_logits_on_a_fresh_backbone(
         trained = classifier.model(**inputs).logits
     size = save_trained(classifier, tmp_path)
     assert size == sum(file.stat().st_size for file in tmp_path.glob("*.safetensors"))
-    source = locate_backbone(str(tiny_bert), Weights.PRETRAINED)
-    backbone = load_classifier(
-        tiny_bert,
-        classifier_config(source, labels=2, dropout=None),
-        seed=1,
-        quantisation=method.quantisation,
-        precision=Precision.FP32,
-        device=torch.device("cpu"),
-    )
+    backbone = load_backbone(tiny_bert, method.quantisation)
     reloaded = load_trained(classifier, backbone, tmp_path).eval()
     with torch.no_grad():
         check_reload(trained, reloaded(**inputs).logits)

@@ -8,15 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from peftcore.methods import METHODS, Adapter, Method, find_method
 from peftcore.models.attach import Classifier, Run, attach
-from peftcore.models.backbones import locate_backbone
 from peftcore.models.dropouts import own_dropouts
-from peftcore.models.loading import classifier_config, load_classifier
-from peftcore.scenarios import Precision
-from peftcore.trials import Weights
+from tests.backbones import load_backbone
 
 OWN = {
     "loha": "rank_dropout",
@@ -72,27 +68,15 @@ def dropping(tiny_bert: Path) -> Dropping:
     """Return a function that attaches a method with this dropout to a backbone that has none."""
 
     def load(method: Method, dropout: float) -> Classifier:
-        source = locate_backbone(str(tiny_bert), Weights.PRETRAINED)
-        config = classifier_config(source, labels=2, dropout=0.0)
-
-        def backbone(*, quantised: bool) -> nn.Module:
-            return load_classifier(
-                tiny_bert,
-                config,
-                seed=1,
-                quantisation=method.quantisation if quantised else None,
-                precision=Precision.FP32,
-                device=torch.device("cpu"),
-            )
-
         texts = torch.randint(5, 22, (6, 8, 12), generator=torch.Generator().manual_seed(0))
         run = Run(
             updates=10,
             texts=texts.flatten(0, 1).tolist(),
             batches=lambda: [{"input_ids": batch} for batch in texts],
-            full_precision=lambda: backbone(quantised=False),
+            full_precision=lambda: load_backbone(tiny_bert, dropout=0.0),
         )
-        return attach(backbone(quantised=True), method, seed=1, dropout=dropout, run=run)
+        backbone = load_backbone(tiny_bert, method.quantisation, dropout=0.0)
+        return attach(backbone, method, seed=1, dropout=dropout, run=run)
 
     return load
 
@@ -137,16 +121,9 @@ def test_a_recipes_dropout_is_in_each_adapter_that_has_its_own(
 
 
 def test_declared_dropout_is_what_it_is_without_a_recipes(tiny_bert: Path) -> None:
-    source = locate_backbone(str(tiny_bert), Weights.PRETRAINED)
-    model = load_classifier(
-        tiny_bert,
-        classifier_config(source, labels=2, dropout=None),
-        seed=1,
-        quantisation=None,
-        precision=Precision.FP32,
-        device=torch.device("cpu"),
-    )
     method = find_method("loha")
     assert method.adapter is not None
     declared = replace(method, adapter=replace(method.adapter, options={"rank_dropout": 0.25}))
-    assert attach(model, declared, seed=1, dropout=None).dropouts == {"rank_dropout": 0.25}
+    assert attach(load_backbone(tiny_bert), declared, seed=1, dropout=None).dropouts == {
+        "rank_dropout": 0.25
+    }

@@ -12,9 +12,9 @@ import torch
 
 from peftcore.errors import UsageError
 from peftcore.models.backbones import PINNED_BACKBONES, locate_backbone
-from peftcore.models.loading import classifier_config, load_classifier, load_tokenizer
-from peftcore.scenarios import Precision
+from peftcore.models.loading import load_tokenizer
 from peftcore.trials import Weights
+from tests.backbones import load_backbone
 from tests.conftest import MakeTrial
 
 
@@ -31,17 +31,8 @@ def add(file: Path, **content: Any) -> None:
 
 
 def load(folder: Path) -> Any:
-    source = locate_backbone(str(folder), Weights.PRETRAINED)
-    config = classifier_config(source, labels=2, dropout=None)
-    load_tokenizer(source)
-    return load_classifier(
-        folder,
-        config,
-        seed=1,
-        quantisation=None,
-        precision=Precision.FP32,
-        device=torch.device("cpu"),
-    )
+    load_tokenizer(locate_backbone(str(folder), Weights.PRETRAINED))
+    return load_backbone(folder)
 
 
 def test_a_models_own_code_is_not_run(model: Path, tmp_path: Path) -> None:
