@@ -66,8 +66,9 @@ class Adapter:
         inputs: what the adapted model takes beside a text, such as the id of its task: 0 for all.
         adds_loss: whether peft adds a term of the adapter's own to the model's loss.
         in_layers: whether it sits in each layer; one that doesn't changes what enters the first.
-        rounds_on_saving: whether what is saved is smaller than what was trained, so that sums run
-            in another order when it is loaded again.
+        rounds_on_saving: whether what is saved is less than what was trained, without what was
+            pruned, or what a network gives in the network's place: so that sums run in another
+            order, or in another number format, when it is loaded again.
         mixes_texts: whether what it does to a text depends on the others of its batch, and on what
             fills them up.
     """

@@ -38,7 +38,9 @@ PROMPTS: tuple[Method, ...] = (
         summary="Prompt tuning with a small trained network that gives the vectors.",
         paper="https://arxiv.org/abs/2103.10385",
         trains=Trains.ADAPTER,
-        adapter=_tokens("PromptEncoderConfig", 20, encoder_hidden_size=128),
+        adapter=replace(
+            _tokens("PromptEncoderConfig", 20, encoder_hidden_size=128), rounds_on_saving=True
+        ),
         rate_of="lora",
     ),
     Method(

@@ -207,8 +207,8 @@ def _run_classifier(
                 file_bytes = save_trained(classifier, Path(saved))
             with phases.measure("reload"):
                 reloaded = load_trained(classifier, load_backbone(), Path(saved))
-                smaller = method.adapter is not None and method.adapter.rounds_on_saving
-                rounding = recipe.precision if smaller else None
+                rounds = method.adapter is not None and method.adapter.rounds_on_saving
+                rounding = recipe.precision if rounds else None
                 checks.append(check_reload(logits, probe_plainly(reloaded), rounding=rounding))
     measurement = {
         "accuracy": log.epoch_accuracies[-1],

@@ -276,7 +276,8 @@ class FullGradient:
     def __init__(self, model: nn.Module) -> None:
         self._inverses = []
         for lora in lora_factors(model):
-            first = lora.first.detach()
+            # Where products are in 16 bits the factor may be kept in them, which have no inverse.
+            first = lora.first.detach().float()
             inverse = torch.linalg.inv(first @ first.T) / lora.scaling**2
             self._inverses.append((lora.second, inverse))
 
