@@ -118,15 +118,13 @@ def agreement_section(matrix: Matrix | None, images: Sequence[str]) -> list[str]
     """Return the section as Markdown blocks; none where there is no matrix."""
     if matrix is None:
         return []
-    text = (
-        "The share of test examples on which two methods give the same answer, right or wrong, "
-        "with Cohen's kappa in brackets: 1 where all answers are equal, 0 where no more are than "
-        "by chance."
-    )
+    text = "The share of test examples on which two methods give the same answer, right or wrong"
     if matrix.crowded:
-        text = (
-            "The share of test examples on which two methods give the same answer, right or wrong. "
-            "Of so many methods the picture alone is shown."
+        text += ". Of so many methods the picture alone is shown."
+    else:
+        text += (
+            ", with Cohen's kappa in brackets: 1 where all answers are equal, 0 where no more are "
+            "than by chance."
         )
     if matrix.several:
         text += (

@@ -33,10 +33,11 @@ def learning_curves(summary: Summary) -> Plot | None:
     if not with_losses:
         return None
     kept = _readable(with_losses)
+    left_out = [method for method in with_losses if method not in kept]
     with_accuracy = [
         method
         for method in summary.methods
-        if epochs_of(summary, method).mean and (method in kept or len(kept) == len(with_losses))
+        if method not in left_out and epochs_of(summary, method).mean
     ]
     columns = 2 if with_accuracy else 1
     figure = new_figure(4.2 + 0.25 * (len(kept) // 6))
@@ -76,7 +77,7 @@ def learning_curves(summary: Summary) -> Plot | None:
     )
     names = method_names(kept)
     caption = caption_of(summary, spread="bands and bars", of_one="error bars")
-    if len(kept) < len(with_losses):
+    if left_out:
         caption += (
             f" Of {len(with_losses)} methods these are Full, the reference rows and those with the "
             "highest accuracies; the report's page shows all."

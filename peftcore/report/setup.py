@@ -12,7 +12,7 @@ from peftcore.report.markdown import escape, listed, table
 from peftcore.report.metrics import GPU_MEMORY, MISSING
 from peftcore.report.summary import MethodSummary, Summary, gather, method_names
 from peftcore.results.records import Record
-from peftcore.scenarios import SCENARIOS, Protocol, Split
+from peftcore.scenarios import SCENARIOS, Protocol, Scenario, Split
 from peftcore.trials import Part
 
 
@@ -148,14 +148,8 @@ def _own_and_borrowed(summary: Summary) -> tuple[list[MethodSummary], list[Metho
 
     Both are empty where rates are not the scenario's.
     """
-    scenario = next((one for one in SCENARIOS if one.name == summary.scenario), None)
-    elsewhere = any(
-        _at(record.trial, "protocol") in _OWN_RATES
-        or _at(record.trial, "task", "split") == Split.TUNING
-        or "learning_rate" in str(_at(record.trial, "overrides"))
-        for record in summary.records
-    )
-    if scenario is None or elsewhere:
+    scenario = _scenario(summary)
+    if scenario is None or _origin_elsewhere(summary) is not None:
         return [], []
     declared = [(one, one.declared) for one in summary.methods if one.declared is not None]
     own = [one for one, method in declared if method.slug in scenario.rates]
@@ -211,13 +205,10 @@ def _rates(summary: Summary) -> str:
         return MISSING
     each = ", ".join(f"{rate} for {listed(names)}" for rate, names in grouped.items())
     text = f"{next(iter(grouped))} for every method" if len(grouped) == 1 else each
-    if any(_at(r.trial, "task", "split") == Split.TUNING for r in summary.records):
-        return f"{text} (the best of those tried)"
-    if any("learning_rate" in str(_at(r.trial, "overrides")) for r in summary.records):
-        return f"{text} (changed from the scenario's)"
+    elsewhere = _origin_elsewhere(summary)
+    if elsewhere is not None:
+        return f"{text} ({elsewhere})" if elsewhere else text
     origin = escape(summary.rates_origin or "")
-    if any(_at(r.trial, "protocol") in _OWN_RATES for r in summary.records):
-        return f"{text} ({origin})" if origin else text
     own, borrowed = _own_and_borrowed(summary)
     if borrowed:
         chosen = f"{origin}, for {method_names(own)}; all others have "
@@ -233,9 +224,25 @@ _OWN_RATES = (Protocol.STUDY, Protocol.TUNED)
 """The protocols whose rates are not those that a scenario declares."""
 
 
+def _origin_elsewhere(summary: Summary) -> str | None:
+    """Return where the rates come from if not from the scenario, ``None`` if they are its own."""
+    trials = [record.trial for record in summary.records]
+    if any(_at(trial, "task", "split") == Split.TUNING for trial in trials):
+        return "the best of those tried"
+    if any("learning_rate" in str(_at(trial, "overrides")) for trial in trials):
+        return "changed from the scenario's"
+    if any(_at(trial, "protocol") in _OWN_RATES for trial in trials):
+        return escape(summary.rates_origin or "")
+    return None
+
+
+def _scenario(summary: Summary) -> Scenario | None:
+    return next((one for one in SCENARIOS if one.name == summary.scenario), None)
+
+
 def _declared_otherwise(summary: Summary) -> dict[float, list[str]]:
     """Return the rates that the scenario declares today for methods that ran with another."""
-    scenario = next((one for one in SCENARIOS if one.name == summary.scenario), None)
+    scenario = _scenario(summary)
     found: dict[float, list[str]] = {}
     for method in summary.methods:
         if scenario is None or method.declared is None:

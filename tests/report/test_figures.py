@@ -44,7 +44,7 @@ def test_every_figure_in_both_formats(study, tmp_path):
         assert "</svg>" in path.read_text(encoding="utf-8")
 
 
-def test_of_very_many_methods_what_can_be_read_is_drawn(record, tmp_path):
+def test_of_very_many_methods_what_can_be_read_is_drawn(record):
     """All are in the overview and the scatter plots; curves are the best ones', cells are bare."""
     accuracies = {m.slug: 0.9 - 0.005 * n for n, m in enumerate(METHODS) if not m.reference}
     best = [slug for slug in accuracies if slug != "full"][:9]

@@ -16,8 +16,8 @@ from peftcore.report.figures import write_drawn
 from peftcore.report.markdown import escape, listed, table
 from peftcore.report.metrics import MISSING
 from peftcore.report.pairing import PairedAccuracy, Standing
-from peftcore.report.render import FIGURES_NAME, RECORDS_NAME, REPORT_NAME, image
-from peftcore.report.setup import notes, rates_notes, setup_table
+from peftcore.report.render import FIGURES_NAME, RECORDS_NAME, REPORT_NAME, image, warnings
+from peftcore.report.setup import setup_table
 from peftcore.report.sizes.gathering import BySize, repeats_of, size_of, standing_from
 from peftcore.report.style import looks, plain
 from peftcore.report.summary import BAG_OF_WORDS, BASELINE, MethodSummary, gather, reason
@@ -80,11 +80,9 @@ def left_out(records: Sequence[Record], reported: Sequence[Record]) -> list[str]
 def compose(found: BySize, plots: Sequence[Plot]) -> str:
     """Return the report as Markdown."""
     summary = gather(found.records)
-    caveats = [f"**{escape(summary.caveat)}**"] if summary.caveat else []
-    warnings = [*caveats, *rates_notes(summary), *notes(summary)]
     blocks = [
         f"# How much data: {escape(summary.title)}",
-        *(f"> {text}" for text in warnings),
+        *warnings(summary),
         f"Accuracy of each method by the size of the training set. A smaller set is the beginning "
         f"of a larger one's shuffle, a seed draws another; the test set is the same for all. "
         f"{_hold(found)}",
