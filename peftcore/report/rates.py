@@ -96,9 +96,11 @@ def _of_searches(summary: Summary, searches: Sequence[Searched], plots: Sequence
     task = records[0].trial["task"]
     edges = [escape(one.name) for one in searches if one.at_edge()]
     most = max(len(one.tried) for one in searches)
+    fewer = [escape(one.name) for one in searches if len(one.tried) < most]
     blocks = [
         f"# Learning rates for {escape(summary.title)}",
-        f"A search for each method, of {most} full-length trials on "
+        f"A search for each method, of {most} full-length trials "
+        f"{f'(fewer of {listed(fewer)}, see the table) ' if fewer else ''}on "
         f"{task['train_examples']:,} training examples of at most {task['max_length']} tokens, "
         f"evaluated on {task['test_examples']:,} other training examples, drawn by a seed that no "
         "trial of the comparison has; the test set was not looked at. Rates are "

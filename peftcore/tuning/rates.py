@@ -8,8 +8,9 @@ size does (Bergstra and Bengio, JMLR 13, 2012), and tell what a smaller search w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from numpy.random import default_rng
 
@@ -60,21 +61,21 @@ def next_rate(
         order = sorted(range(first), key=lambda part: abs(part - (first - 1) / 2))
         part = order[len(tried)]
         place = (part + random.random()) / first - 0.5
-        return _rounded(around * 10 ** (DECADES * place))
+        return _new(lambda: around * 10 ** (DECADES * place), tried)
     known = sorted((one for one in tried if one.accuracy is not None), key=lambda one: one.rate)
     if not known:
         # None was stable: far below all of them.
-        return _rounded(min(one.rate for one in tried) / 10)
+        return _new(lambda: min(one.rate for one in tried) / 10, tried)
     best = max(known, key=lambda one: one.accuracy or 0.0)
     rates = sorted({one.rate for one in tried})
     place = rates.index(best.rate)
     step = DECADES / first
     if place == 0:
-        return _rounded(best.rate / 10 ** (step * (1 + random.random())))
+        return _new(lambda: best.rate / 10 ** (step * (1 + random.random())), tried)
     if place == len(rates) - 1:
-        return _rounded(best.rate * 10 ** (step * (1 + random.random())))
+        return _new(lambda: best.rate * 10 ** (step * (1 + random.random())), tried)
     low, high = math.log10(rates[place - 1]), math.log10(rates[place + 1])
-    return _rounded(10 ** random.uniform(low, high))
+    return _new(lambda: 10 ** random.uniform(low, high), tried)
 
 
 def grid(around: float, count: int) -> list[float]:
@@ -89,6 +90,15 @@ def best_of(tried: Sequence[Tried]) -> Tried | None:
     return max(known, key=lambda one: (one.accuracy, -one.rate), default=None)
 
 
-def _rounded(rate: float) -> float:
-    """Return a rate in three digits: it is read by people, and its last digits decide nothing."""
-    return float(f"{rate:.3g}")
+def _new(draw: Callable[[], float], tried: Sequence[Tried]) -> float:
+    """Return a rate that was not tried, which would tell nothing a second time.
+
+    It has three digits where they are enough, and more where the best has close neighbours: it is
+    read by people, and its last digits decide nothing.
+    """
+    known = {one.rate for one in tried}
+    return next(rate for digits in count(3) if (rate := _rounded(draw(), digits)) not in known)
+
+
+def _rounded(rate: float, digits: int = 3) -> float:
+    return float(f"{rate:.{digits}g}")

@@ -126,7 +126,8 @@ def test_a_search_tells_all_it_tried_its_best_and_what_is_declared(searches: lis
     ]
     assert row(text, "LoRA")[2:5] == ["3", "0.003", "86.6"]
     assert "The best rate of LoRA lies at the edge" in text
-    assert "of 4 full-length trials" in text
+    assert "of 4 full-length trials (fewer of LoRA, see the table) on" in text
+    assert "fewer of" not in compose([one for one in searches if one.method == "full"])
 
 
 def test_its_figures_show_rates_and_what_fewer_trials_would_find(

@@ -33,6 +33,16 @@ def test_every_search_takes_the_trials_that_it_was_given() -> None:
         assert len({one.rate for one in found}) == trials
 
 
+@pytest.mark.parametrize("chance", range(20))
+def test_no_rate_is_tried_twice(chance: int) -> None:
+    """Between neighbours this close there is no other rate of three digits."""
+    tried = [Tried(rate=r, accuracy=a) for r, a in [(0.00128, 0.8), (0.00129, 0.9), (0.0013, 0.8)]]
+    rate = next_rate(tried, around=1e-3, trials=4, draw=(chance,))
+    assert rate is not None
+    assert 0.00128 < rate < 0.0013
+    assert rate != 0.00129
+
+
 def test_the_first_rates_cover_the_first_range_a_part_each() -> None:
     first = sorted(one.rate for one in searched(peak(1e-3)))
     begun = searched(peak(1e-3))[: math.ceil(0.6 * TRIALS)]
