@@ -137,9 +137,9 @@ def rates_notes(summary: Summary) -> list[str]:
     if not borrowed:
         return []
     return [
-        f"For {method_names(borrowed)} no learning rate was chosen: each has that of the method "
-        "it comes nearest to (see the setup). What learned little may learn more by another: "
-        "`--peft-protocol tuned` searches for it."
+        f"For {method_names(borrowed)} no learning rate was chosen here: each has that of the "
+        "method it comes nearest to, or a multiple of it (see the setup). What learned little may "
+        "learn more by another: `--peft-protocol tuned` searches for it."
     ]
 
 
@@ -212,7 +212,7 @@ def _rates(summary: Summary) -> str:
     own, borrowed = _own_and_borrowed(summary)
     if borrowed:
         chosen = f"{origin}, for {method_names(own)}; all others have "
-        origin = f"{chosen if own else ''}that of their kin"
+        origin = f"{chosen if own else ''}that of their kin, or a multiple of it"
     today = _declared_otherwise(summary)
     if today:
         listing = listed([f"{rate:g} for {listed(names)}" for rate, names in today.items()])

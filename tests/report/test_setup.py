@@ -72,12 +72,14 @@ def test_a_rate_of_another_method_is_not_told_to_be_chosen_for_this_one(record):
     full, dora, *_ = records
     assert rows(records)["Learning rates"] == (
         f"2.5e-05 for Full, 0.001 for DoRA and LoHa ({scenario.rates_origin}, for Full; all others "
-        "have that of their kin)"
+        "have that of their kin, or a multiple of it)"
     )
     (note,) = setup.rates_notes(summarise(records))
     assert note.startswith("For DoRA and LoHa no learning rate was chosen")
     assert f"> {note}" in warnings(summarise(records))
-    assert rows([dora])["Learning rates"] == "0.001 for every method (that of their kin)"
+    assert rows([dora])["Learning rates"] == (
+        "0.001 for every method (that of their kin, or a multiple of it)"
+    )
     assert setup.rates_notes(summarise([full])) == []
     tuned = [
         dataclasses.replace(one, trial=one.trial | {"protocol": "tuned"}) for one in (full, dora)
