@@ -246,9 +246,10 @@ def draw_protocols(protocols: TwoProtocols) -> Plot | None:
         axes.plot([before, after], [place, place], color=look.colour, linewidth=1.5)
         axes.plot(before, place, "o", color=look.colour, markerfacecolor="white", markersize=8)
         interval = one.gained.interval_points if one.gained else None
-        if interval is not None:
-            # Of the difference: the accuracy before is where it is counted from.
-            error = [[after - before - interval[0]], [interval[1] - (after - before)]]
+        if one.gained is not None and interval is not None:
+            # Of the difference with the seeds that both have, which may be fewer than either has.
+            gained = one.gained.mean_points
+            error = [[gained - interval[0]], [interval[1] - gained]]
             axes.errorbar(after, place, xerr=error, color=look.colour, capsize=3, linewidth=1)
         axes.plot(after, place, "o", color=look.colour, markersize=8)
     axes.set_yticks(range(len(drawn)), [plain(one.after.name) for one, _, _ in drawn])

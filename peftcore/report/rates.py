@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from peftcore.errors import UsageError
+from peftcore.report import refusals
 from peftcore.report.canvas import Plot
 from peftcore.report.figures import write_drawn
 from peftcore.report.markdown import escape, listed, table
@@ -42,6 +43,7 @@ def is_search(records: Sequence[Record]) -> bool:
     return len(known) < len(records)
 
 
+@refusals.told
 def write_rates_report(records: Sequence[Record], folder: Path) -> Path:
     """Write the report of a search over learning rates, and return the path of ``report.md``.
 
@@ -51,6 +53,7 @@ def write_rates_report(records: Sequence[Record], folder: Path) -> Path:
 
     Raises:
         UsageError: a record was evaluated on the test set, which no choice may look at.
+        StoreError: a file can't be written.
     """
     if any(record.trial["task"]["split"] != "tuning" for record in records):
         raise UsageError(

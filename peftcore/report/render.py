@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from peftcore.report import accuracies, analysis, claims, recommend, setup, tables
+from peftcore.report import accuracies, analysis, claims, recommend, refusals, setup, tables
 from peftcore.report.agreement import AGREEMENT, agreement_section, gather_agreement
 from peftcore.report.canvas import Plot
 from peftcore.report.classes import classes_section
@@ -29,6 +29,7 @@ RECORDS_NAME = "records.jsonl"
 FIGURES_NAME = "figures"
 
 
+@refusals.told
 def write_report(records: Sequence[Record], folder: Path) -> Path:
     """Write the report of one scenario and one setting, in place of an earlier one.
 
@@ -47,7 +48,7 @@ def write_report(records: Sequence[Record], folder: Path) -> Path:
 
     Raises:
         UsageError: there are no records, or they can't share a report.
-        StoreError: a record holds a number that is not finite.
+        StoreError: a record holds a number that is not finite, or a file can't be written.
     """
     summary, *others = (summarise(found) for found in by_protocol(records))
     protocols = [compare_protocols(summary, other) for other in others]

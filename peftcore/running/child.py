@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 NOTHING: dict[str, Any] = {"measurement": None, "predictions": None, "labels": None}
 
+OTHER_SOURCES: dict[str, Any] = {
+    "outcome": Outcome.FAILED,
+    "error": "peftcore's sources have changed since the session began, so its record would name "
+    "other ones: start again",
+    **NOTHING,
+}
+
 PROGRESS_SECONDS = 0.25
 """Progress is told no more often than this."""
 
@@ -40,11 +47,7 @@ def main() -> None:
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if sources_sha256() != job["sources_sha256"]:
-        error = (
-            "peftcore's sources have changed since the session began, so its record would name "
-            "other ones: start again"
-        )
-        tell(wire, {"event": "result", "outcome": Outcome.FAILED, "error": error, **NOTHING})
+        tell(wire, {"event": "result", **OTHER_SOURCES})
         os._exit(0)
     sample = Sample(*(Examples(**examples) for examples in job["sample"]))
     keep = Keep.from_job(job["keep"])

@@ -19,7 +19,7 @@ import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -121,8 +121,8 @@ def _run_once(
     job: str, limit: _Limit | None, progress: Progress, device: str | None
 ) -> ChildReport:
     """Start a process, give it this job and return how it ended."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-        child = start_child("peftcore.running.child", errors, device)
+    with place_for_child() as (errors, scratch):
+        child = start_child("peftcore.running.child", errors, scratch, device)
         assert child.stdin is not None
         assert child.stdout is not None
         # A job larger than the pipe waits until the child reads it, and time counts meanwhile.
@@ -148,12 +148,29 @@ def _run_once(
                 child.stdin.close()
 
 
-def start_child(module: str, errors: IO[str], device: str | None) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def place_for_child() -> Iterator[tuple[IO[str], Path]]:
+    """Give what takes a child's standard error, and the folder for its scratch files.
+
+    A child that is killed can't clear up behind itself: once it has ended, both are removed here.
+    """
+    with (
+        # What it left half removed must not hide how it ended.
+        tempfile.TemporaryDirectory(prefix="peftcore-", ignore_cleanup_errors=True) as scratch,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+    ):
+        yield errors, Path(scratch)
+
+
+def start_child(
+    module: str, errors: IO[str], scratch: Path, device: str | None
+) -> subprocess.Popen[str]:
     """Return the process of a trial, to be spoken to over its standard input and output.
 
     Args:
         module: what it runs.
         errors: takes what it writes to standard error.
+        scratch: the folder for its scratch files.
         device: the GPU that it sees; ``None`` for those that this process sees.
     """
     return subprocess.Popen(
@@ -164,7 +181,7 @@ def start_child(module: str, errors: IO[str], device: str | None) -> subprocess.
         stderr=errors,
         text=True,
         encoding="utf-8",
-        env=child_environment(device),
+        env={**child_environment(device), "TMPDIR": str(scratch)},
         # Ctrl-C is for this process, which then ends the child in its own time.
         start_new_session=True,
     )
@@ -205,9 +222,8 @@ def _listen(stream: IO[str], deadline: float | None, progress: Progress) -> Chil
 
     threading.Thread(target=read, daemon=True).start()
     while True:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            line = lines.get(timeout=left)
+            line = lines.get(timeout=seconds_until(deadline))
         except queue.Empty:
             return None
         # Without its end, a line is the half that a dying child got out.
@@ -217,6 +233,17 @@ def _listen(stream: IO[str], deadline: float | None, progress: Progress) -> Chil
         if event.pop("event") == "result":
             return as_report(event)
         progress(event)
+
+
+def seconds_until(deadline: float | None) -> float | None:
+    """Return how long there is to wait, as the system takes it; ``None`` for as long as it takes.
+
+    Args:
+        deadline: by the monotonic clock.
+    """
+    if deadline is None:
+        return None
+    return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
 
 
 def as_report(event: Mapping[str, Any]) -> ChildReport:

@@ -13,8 +13,9 @@ from typing import IO, Any
 
 from peftcore.data.examples import Examples, Sample
 from peftcore.errors import CheckFailed, is_out_of_memory
+from peftcore.measuring.environment import sources_sha256
 from peftcore.measuring.garbage import importing
-from peftcore.running.child import NOTHING, in_short, tell
+from peftcore.running.child import NOTHING, OTHER_SOURCES, in_short, tell
 from peftcore.serving.trials import ServingTrial, code_sha256
 from peftcore.trials import Outcome
 
@@ -47,9 +48,8 @@ def _read(commands: queue.Queue[str]) -> None:
 def _serve(job: dict[str, Any], commands: queue.Queue[str], wire: IO[str]) -> dict[str, Any]:
     """Return the result event: the outcome, and the numbers or what went wrong."""
     trial = ServingTrial.from_job(job["trial"])
-    if code_sha256() != trial.serving.code:
-        error = "peftcore's sources have changed since the session began: start again"
-        return {"outcome": Outcome.FAILED, "error": error, **NOTHING}
+    if sources_sha256() != job["sources_sha256"] or code_sha256() != trial.serving.code:
+        return OTHER_SOURCES
     sample = Sample(*(Examples(**examples) for examples in job["sample"]))
     with importing():
         from peftcore.serving.bench import prepared

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import queue
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,12 +15,15 @@ from typing import IO, Any
 from peftcore.data.examples import draw
 from peftcore.data.sources import read_data
 from peftcore.errors import UsageError
+from peftcore.measuring.environment import sources_sha256
 from peftcore.measuring.weights import KEEP_NOTHING, Keep
 from peftcore.running.process import (
     ChildReport,
     Progress,
     as_report,
     how_it_died,
+    place_for_child,
+    seconds_until,
     start_child,
 )
 from peftcore.serving.child import END, READY, ROUND, WARM_UP
@@ -76,10 +78,11 @@ def run_serving(
     job = {
         "trial": trial.to_job(),
         "sample": [dataclasses.asdict(examples) for examples in sample],
+        "sources_sha256": sources_sha256(),
     }
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-        child = start_child("peftcore.serving.child", errors, device)
+    with place_for_child() as (errors, scratch):
+        child = start_child("peftcore.serving.child", errors, scratch, device)
         talk = _Conversation(child, errors, deadline, progress, timeout_seconds)
         try:
             return _measured(trial, talk, json.dumps(job), drive, progress)
@@ -150,9 +153,8 @@ class _Conversation:
             _Ended: the child ended, failed or took too long.
         """
         while True:
-            left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
             try:
-                line = self._lines.get(timeout=left)
+                line = self._lines.get(timeout=seconds_until(self._deadline))
             except queue.Empty:
                 error = f"stopped after {self._limit:g} s, the longest a trial may take"
                 raise _Ended(ChildReport(outcome=Outcome.TIMEOUT, error=error)) from None

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -250,6 +251,32 @@ def test_a_signal_is_named(make_trial: MakeTrial, instead_of_torch: StandIn, nam
     assert report.outcome is Outcome.CRASHED
     assert f"was killed by {name}" in str(report.error)
     assert "memory" not in str(report.error)
+
+
+def test_a_child_that_is_killed_leaves_no_scratch_files(
+    make_trial: MakeTrial,
+    instead_of_torch: StandIn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A whole backbone may be among them, and it can't clear up behind itself."""
+    place = tmp_path / "scratch"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    instead_of_torch(
+        "import tempfile\n"
+        "print(tempfile.mkdtemp(), file=sys.stderr, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    report = run(make_trial("lora"))
+    assert report.outcome is Outcome.CRASHED
+    assert str(report.error).splitlines()[-1].startswith(f"{place}/")
+    assert list(place.iterdir()) == []
+
+
+def test_a_timeout_longer_than_the_system_can_wait_is_one(make_trial: MakeTrial) -> None:
+    report = run(make_trial("bow"), timeout_seconds=1e12)
+    assert report.outcome is Outcome.OK, report.error
 
 
 def test_a_child_that_is_killed_while_it_speaks_is_crashed(

@@ -11,6 +11,7 @@ import pytest
 from peftcore.errors import UsageError
 from peftcore.measuring.environment import sources_sha256
 from peftcore.running.planning import Selection
+from peftcore.serving import process
 from peftcore.serving.process import drive_plainly, run_serving
 from peftcore.serving.trials import ServingPlan, ServingTrial
 from peftcore.trials import Outcome
@@ -77,6 +78,16 @@ def test_what_takes_too_long_is_stopped(make_serving: MakeServing) -> None:
 
 def test_other_sources_are_refused(make_serving: MakeServing) -> None:
     report = run_serving(make_serving(code="0" * 12), timeout_seconds=300, progress=lambda _: None)
+    assert report.outcome is Outcome.FAILED
+    assert "sources have changed" in str(report.error)
+
+
+def test_sources_that_changed_since_the_session_began_are_refused(
+    make_serving: MakeServing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record would name those that the session began with."""
+    monkeypatch.setattr(process, "sources_sha256", lambda: "0" * 64)
+    report = run_serving(make_serving(), timeout_seconds=300, progress=lambda _: None)
     assert report.outcome is Outcome.FAILED
     assert "sources have changed" in str(report.error)
 

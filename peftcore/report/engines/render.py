@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from peftcore.errors import UsageError
+from peftcore.report import refusals
 from peftcore.report.canvas import Plot
 from peftcore.report.engines import ablation, equality, growth, learning, pairs
 from peftcore.report.engines.runs import accelerations_of
@@ -19,6 +20,7 @@ from peftcore.results.records import Record, write_records
 from peftcore.trials import Engine, Outcome
 
 
+@refusals.told
 def write_engine_report(records: Sequence[Record], folder: Path) -> Path:
     """Write the report of a comparison of the engines, and return the path of ``report.md``.
 
@@ -29,6 +31,7 @@ def write_engine_report(records: Sequence[Record], folder: Path) -> Path:
 
     Raises:
         UsageError: the records hold no such comparison.
+        StoreError: a file can't be written.
     """
     if not any(record.trial.get("engine") == Engine.PEFTCORE for record in records):
         raise UsageError("no record is of the engine, so it can't be compared with Trainer")

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from peftcore.errors import UsageError
+from peftcore.report import refusals
 from peftcore.report.canvas import Plot, new_figure
 from peftcore.report.figures import write_drawn
 from peftcore.report.markdown import escape, listed, table
@@ -44,6 +45,7 @@ _TRAINING_ONLY = (
 """Rows of the setup that say nothing of a model that is not trained."""
 
 
+@refusals.told
 def write_serving_report(records: Sequence[Record], folder: Path) -> Path:
     """Write the report on serving, and return the path of ``report.md``.
 
@@ -53,6 +55,7 @@ def write_serving_report(records: Sequence[Record], folder: Path) -> Path:
 
     Raises:
         UsageError: there are none, or they are of different settings.
+        StoreError: a file can't be written.
     """
     if not records:
         raise UsageError("there is nothing to report: no records of serving were given")

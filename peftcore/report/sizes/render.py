@@ -11,6 +11,7 @@ from pathlib import Path
 from matplotlib.ticker import NullLocator
 
 from peftcore.errors import UsageError
+from peftcore.report import refusals
 from peftcore.report.canvas import Plot, new_figure
 from peftcore.report.figures import write_drawn
 from peftcore.report.markdown import escape, listed, table
@@ -36,6 +37,7 @@ _ELSEWHERE = ("Examples", "Epochs", "Changed from the scenario as declared")
 """Rows of the setup that differ from size to size, and are told in a table of their own."""
 
 
+@refusals.told
 def write_sizes_report(records: Sequence[Record], folder: Path) -> Path:
     """Write the report by size, and return the path of ``report.md``.
 
@@ -45,6 +47,7 @@ def write_sizes_report(records: Sequence[Record], folder: Path) -> Path:
 
     Raises:
         UsageError: there are not several sizes.
+        StoreError: a file can't be written.
     """
     if not of_sizes(records):
         raise UsageError(
