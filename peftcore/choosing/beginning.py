@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
 from peftcore.choosing.asking import Request
 from peftcore.choosing.racing import Race
 from peftcore.measuring.environment import describe_environment, environment_key
+from peftcore.running.locks import lock_of, wait_for
 from peftcore.trials import fingerprint
 from peftcore.writing import write_whole
 
@@ -67,9 +68,10 @@ class Begun:
     def keep(self, race: Race) -> None:
         """Keep what a race has found."""
         found = _Found(rungs=race.rungs, examples=race.ending.examples)
-        kept = {**self._read(), self.key: found}
-        content = _KEPT.dump_python(kept, mode="json")
-        write_whole(self.file, json.dumps(content, sort_keys=True, indent=1) + "\n")
+        with wait_for(lock_of(self.file), waiting=lambda: None):
+            kept = {**self._read(), self.key: found}
+            content = _KEPT.dump_python(kept, mode="json")
+            write_whole(self.file, json.dumps(content, sort_keys=True, indent=1) + "\n")
 
     def _read(self) -> dict[str, _Found]:
         try:

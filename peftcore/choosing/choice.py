@@ -102,7 +102,7 @@ def _choose(request: Request, display: Display, tell: Tell) -> Choice:
     for name in sorted(named & _FROM_DATA):
         raise UsageError(f"--set {name}=… is for peftcore run: here it is found by the race itself")
     parts = divide(request.data, task, named=named, within=store_of(request.store))
-    require_usable(request.out)
+    require_usable(request.out, request.store)
     for note in parts.notes:
         tell(note)
     classes = ", ".join(parts.task.class_of(label) for label in range(parts.task.labels))
@@ -265,16 +265,18 @@ def require_memory(race: Race, request: Request) -> None:
         UsageError: none is.
     """
     limit = request.memory_bytes
-    taken = {
-        run.arm.method.name: run.peak_bytes
+    taken = [
+        (run.peak_bytes, run.arm.method.name)
         for run in race.runs
         if run.right is not None and run.peak_bytes is not None
-    }
-    if limit is None or not taken or any(size <= limit for size in taken.values()):
+    ]
+    if limit is None or not taken or race.has_standing():
         return
-    least = min(taken, key=lambda name: taken[name])
+    size, least = min(taken)
+    if size <= limit:
+        return
     raise UsageError(
         f"--memory {gigabytes(limit)} is less than every method took that was tried: {least} took "
-        f"the least, {gigabytes(taken[least])}; allow more, or make batches or texts shorter "
+        f"the least, {gigabytes(size)}; allow more, or make batches or texts shorter "
         "(--set batch_size=4, --set max_length=128)"
     )

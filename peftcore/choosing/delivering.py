@@ -49,8 +49,12 @@ class Delivered:
     equal: int
 
 
-def require_usable(out: Path) -> None:
+def require_usable(out: Path, store: Path) -> None:
     """Check that a folder can be written to without losing what is somebody's own.
+
+    Args:
+        out: the folder.
+        store: the folder of the store, which may lie in it.
 
     Raises:
         UsageError: it can't be made or written to, or holds other files than an earlier choice's.
@@ -59,7 +63,8 @@ def require_usable(out: Path) -> None:
         raise UsageError(f"--out {out} is a file: name a folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        found = {path.name for path in out.iterdir()}
+        own = {store.resolve(), *store.resolve().parents}
+        found = {path.name for path in out.iterdir() if path.resolve() not in own}
     except OSError as error:
         raise UsageError(
             f"--out {out} can't be made or read: {error.strerror or error}: name another folder"

@@ -19,6 +19,7 @@ from peftcore.methods import Method, find_method
 from peftcore.results.collecting import Collector, Display
 from peftcore.results.records import Measurement, Record
 from peftcore.results.store import Store
+from peftcore.running.locks import lock_of, wait_for
 from peftcore.running.planning import FIRST_SEED, Selection, plan
 from peftcore.scenarios import Recipe, Scenario, find_scenario
 from peftcore.trials import Outcome, Trial
@@ -92,9 +93,12 @@ class Ledger:
 
     def enter(self, trial: str, seconds: float) -> None:
         """Keep what a trial took, for this session and later ones."""
-        self.seconds.setdefault(trial, []).append(seconds)
-        content = _SECONDS.dump_json(self.seconds, indent=1)
-        write_whole(self.file, content.decode("utf-8") + "\n")
+        with wait_for(lock_of(self.file), waiting=lambda: None):
+            # Another race on the same data may have entered its own meanwhile.
+            self.seconds |= Ledger.at(self.file).seconds
+            self.seconds.setdefault(trial, []).append(seconds)
+            content = _SECONDS.dump_json(self.seconds, indent=1)
+            write_whole(self.file, content.decode("utf-8") + "\n")
 
 
 @dataclass(kw_only=True)
@@ -335,9 +339,13 @@ def peak_of(measured: Measurement | None) -> int | None:
 
 def _as_run(arm: Arm, trial: Trial, record: Record, wall_seconds: float | None) -> Run:
     measured = record.measurement
+    phases = Measurement().phases if measured is None else measured.phases
+    measured_seconds = sum(cost.seconds or 0.0 for cost in phases.values())
     if wall_seconds is None:
-        phases = Measurement().phases if measured is None else measured.phases
-        wall_seconds = sum(cost.seconds or 0.0 for cost in phases.values())
+        wall_seconds = measured_seconds
+    elif measured is not None and measured.resumed:
+        # On the clock was its last part alone; what it measured is of all of them.
+        wall_seconds = max(wall_seconds, measured_seconds)
     if record.outcome is not Outcome.OK or measured is None or record.predictions is None:
         problem = record.summary()
         return Run(

@@ -92,6 +92,11 @@ def wait_for(path: Path, *, waiting: Callable[[], None]) -> IO[str]:
     return stream
 
 
+def lock_of(file: Path) -> Path:
+    """Return the lock of a file that is read and written anew, beside it."""
+    return file.with_name(f"{file.name}.lock")
+
+
 def rewrite(stream: IO[str], text: str) -> None:
     """Put ``text`` in place of what an open file holds, at once."""
     stream.seek(0)

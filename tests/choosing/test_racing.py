@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from peftcore.choosing.arms import End, Run, ladder_of, rungs_of
+from peftcore.choosing.arms import End, Fate, Run, ladder_of, rungs_of
 from peftcore.choosing.asking import Cost, Request
 from peftcore.choosing.beginning import Begun
 from peftcore.choosing.choice import require_memory
@@ -201,6 +201,16 @@ def test_a_limit_that_no_method_keeps_is_refused_with_the_least_that_is_needed(t
     with pytest.raises(UsageError, match=expected):
         require_memory(race, request)
     require_memory(race, Request(data=tmp_path, memory_bytes=3 * 10**9))
+
+
+def test_a_limit_that_an_arm_keeps_is_none_that_no_method_keeps(tmp_path):
+    """Though the last trial of its method, of another arm, took more."""
+    kept, other = arm_of("lora"), arm_of("lora", 0.003)
+    limit = 2 * 10**9
+    race = race_in(World({kept.key: flat(0.85)}), [kept], memory_bytes=limit)
+    race.runs.append(replace(race.runs[-1], arm=other, peak_bytes=9 * 10**9))
+    race.fates[other.key] = Fate(end=End.MEMORY, words="it took more")
+    require_memory(race, Request(data=tmp_path, memory_bytes=limit))
 
 
 def test_an_arm_that_fails_is_out_and_named():

@@ -7,7 +7,7 @@ import pytest
 
 from peftcore.choosing.pace import seconds_like
 from peftcore.choosing.trialling import Bench, Labelled, Ledger
-from peftcore.results.records import Record
+from peftcore.results.records import Measurement, PhaseCost, Record
 from peftcore.scenarios import Recipe, Task
 from peftcore.trials import Engine, Outcome, Source, Trial, Weights
 from tests.choosing.simulation import World, arm_of, flat
@@ -41,6 +41,7 @@ class Collecting:
     outcomes: list
     known: dict = field(default_factory=dict)
     timeout_seconds: float | None = None
+    measurement: Measurement = field(default_factory=Measurement)
 
     def stored(self, trial):
         return self.known.get(trial.id)
@@ -48,7 +49,11 @@ class Collecting:
     def collect(self, trial):
         time.sleep(0.01)
         record = Record(
-            trial=trial.describe(), outcome=self.outcomes.pop(0), predictions=(1,), labels=(1,)
+            trial=trial.describe(),
+            outcome=self.outcomes.pop(0),
+            measurement=self.measurement,
+            predictions=(1,),
+            labels=(1,),
         )
         if record.outcome is Outcome.OK:
             self.known[trial.id] = record
@@ -95,6 +100,29 @@ def test_a_ledger_that_can_not_be_read_is_begun_anew(tmp_path):
     again = Ledger.at(tmp_path / "seconds.json")
     assert again.seconds == {"a": [1.5, 2.5]}
     assert (again.last("a"), again.last("b")) == (2.5, None)
+
+
+def test_two_races_on_the_same_data_keep_each_others_times(tmp_path):
+    one, other = (Ledger.at(tmp_path / "seconds.json") for _ in range(2))
+    one.enter("a", 1.5)
+    other.enter("b", 2.5)
+    one.enter("a", 3.5)
+    assert Ledger.at(tmp_path / "seconds.json").seconds == {"a": [1.5, 3.5], "b": [2.5]}
+
+
+def test_what_went_on_from_a_checkpoint_took_as_long_as_all_its_parts(tmp_path):
+    """On the clock was the last part alone, by which starting would seem to take no time."""
+    phases = {
+        name: PhaseCost(seconds=seconds, cpu_seconds=seconds, peak_bytes=None)
+        for name, seconds in (("load", 8.0), ("train", 90.0))
+    }
+    for resumed, took in ((0, 0.01), (1, 98.0)):
+        measured = Measurement(phases=phases, train_seconds=90.0, resumed=resumed)
+        collector = Collecting([Outcome.OK], measurement=measured)
+        folder = tmp_path / str(resumed)
+        folder.mkdir()
+        run = session(folder, collector).train(ARM, 100, 42, 60.0)
+        assert run.wall_seconds == pytest.approx(took, abs=1)
 
 
 def test_a_larger_test_set_takes_longer_to_answer():
