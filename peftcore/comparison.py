@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -87,9 +88,9 @@ class Comparison:
         if self.selection.protocol is Protocol.TUNED:
             self._require_free(changed)
         timeout = self.collector.timeout_seconds
-        if timeout is not None and timeout <= 0:
+        if timeout is not None and not 0 < timeout < math.inf:
             option = f"{self.selection.prefix}timeout {timeout:g}"
-            raise UsageError(f"{option} is not usable: expected seconds above 0")
+            raise UsageError(f"{option} is not usable: expected a number of seconds above 0")
         between = self.collector.checkpoint_seconds
         if between is not None and not between >= 0:
             option = f"{self.selection.prefix}checkpoint-seconds {between:g}"

@@ -140,6 +140,32 @@ def test_fingerprints_of_what_there_is_not(tmp_path: Path) -> None:
     result = invoke("compare", out, str(tmp_path))
     assert result.exit_code == 2
     assert "is no file of fingerprints" in result.stderr
+    for none in ("", ","):
+        message = refused("fingerprint", "--out", absent, "--architecture", none)
+        assert message.startswith(f"--architecture {none!r} names none: known are bert, ")
+
+
+def test_a_file_of_fingerprints_that_can_not_be_replaced_costs_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is replaced as a whole: that it may be written to is not enough."""
+    out = tmp_path / "a.json"
+    out.touch()
+    monkeypatch.setattr("os.access", lambda place, _: Path(place) == out)
+    message = refused("fingerprint", "--out", out, "--method", "lora", "--architecture", "bert")
+    assert message.startswith(f"--out {out} can't be written")
+
+
+def test_a_file_that_may_not_be_read_is_no_file_of_fingerprints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "a.json").touch()
+    monkeypatch.setattr(Path, "open", forbidden)
+    message = refused("compare", tmp_path / "a.json", tmp_path / "a.json")
+    assert "can't be read" in message
 
 
 def test_accelerations_as_a_table_and_as_json() -> None:
@@ -368,6 +394,13 @@ def test_reports_of_one_scenario_alone(tmp_path: Path) -> None:
     assert [path.name for path in Path("out").iterdir()] == ["imdb-minilm"]
 
 
+def test_a_report_that_can_not_be_written_says_where_its_records_are(tmp_path: Path) -> None:
+    invoke("import", exported(tmp_path, build("lora")))
+    Path("file").touch()
+    message = refused("report", "--out", "file/out", code=3)
+    assert "file/out/imdb-roberta: Not a directory; the records are in the store still" in message
+
+
 def test_a_store_without_records(tmp_path: Path) -> None:
     invoke("import", exported(tmp_path))
     message = refused("report", "--scenario", "embedded", "--out", "out")
@@ -564,7 +597,7 @@ BAD: dict[str, Bad] = {
     "no config": bad_model("no-config", "no config.json"),
     "no files": bad_data("empty", "no train file", "expected one of train.parquet"),
     "no rows": bad_data("no-rows", "train set", "is empty"),
-    "column": bad_data("column", "no column 'label'", "'stars'", "--peft-set label_column="),
+    "column": bad_data("column", "no column 'label'", "'stars'", " --set label_column="),
     "label": bad_data("label", "train.csv, line 2", "'label' is '1'", "labels=N"),
     "label text": bad_data("words", "train.csv, line 2", "'label' is 'pos'", "no other row"),
     "one label": bad_data("one-label", "train.csv", "all 2 labels", "shuffle"),
@@ -673,6 +706,9 @@ def test_bad_input_stores_nothing_and_loads_nothing(kind: str, refusals: Refusal
         (("--method", "lora", "--seed", str(2**32)), "--seed"),
         (("--method", "lora", "--seed", "x"), "--seed"),
         (("--method", "lora", "--timeout", "0"), "--timeout"),
+        (("--method", "lora", "--timeout", "nan"), "nan is no finite number"),
+        (("--method", "lora", "--timeout", "inf"), "inf is no finite number"),
+        (("--method", "lora", "--checkpoint-seconds", "nan"), "nan is no finite number"),
         (("--scenario", "embedded"), "--method"),
         (("--method", "lora", "--rank", "8"), "--rank"),
     ],

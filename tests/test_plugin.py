@@ -126,6 +126,8 @@ def test_every_option_is_there_and_explained(session: Session) -> None:
         (("--peft-engine", "trainr"), ("'trainr'", "--peft-engine", "did you mean 'trainer'?")),
         (("--peft-timeout", "0"), ("--peft-timeout 0", "above 0")),
         (("--peft-timeout", "-5"), ("--peft-timeout -5", "above 0")),
+        (("--peft-timeout", "nan"), ("--peft-timeout nan", "above 0")),
+        (("--peft-timeout", "inf"), ("--peft-timeout inf", "a number")),
         (("--peft-gpu-trials", "0"), ("--peft-gpu-trials 0", "1 or more")),
         (("--peft-checkpoint-seconds", "-1"), ("--peft-checkpoint-seconds -1", "0 or more")),
     ],

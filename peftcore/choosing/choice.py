@@ -24,6 +24,7 @@ from peftcore.choosing.trialling import (
 )
 from peftcore.choosing.wording import gigabytes, in_minutes
 from peftcore.errors import PeftcoreError, UsageError
+from peftcore.models.backbones import OR_RANDOM
 from peftcore.report.summary import BAG_OF_WORDS
 from peftcore.results.collecting import Display
 from peftcore.results.records import Record
@@ -86,8 +87,7 @@ def choose(request: Request, display: Display, tell: Tell) -> Choice:
         with kept_in(store_of(request.store)):
             return _choose(request, display, tell)
     except PeftcoreError as error:
-        # Checks that are shared with the pytest plugin name its options.
-        error.args = (str(error).replace("--peft-", "--"),)
+        error.args = (str(error).replace(OR_RANDOM, ""),)
         raise
     except KeyboardInterrupt:
         tell("interrupted: every trial that ended is kept; give the same command again to go on")

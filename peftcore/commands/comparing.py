@@ -180,10 +180,13 @@ def fingerprint(out: Path, method: str, architecture: str | None) -> None:
     if method == ALL_METHODS:
         methods += undeclared_methods()
     kinds = list(ARCHITECTURES) if architecture is None else list(parse_methods(architecture))
+    if not kinds:
+        known = ", ".join(ARCHITECTURES)
+        raise UsageError(f"--architecture {architecture!r} names none: known are {known}")
     for kind in kinds:
         if kind not in ARCHITECTURES:
             raise unknown("architecture", kind, ARCHITECTURES, where="--architecture")
-    require_writable(str(out), "--out")
+    require_writable(str(out), "--out", whole=True)
     quiet_libraries()
     cells = []
     with tempfile.TemporaryDirectory(prefix="peftcore-") as folder:
@@ -196,7 +199,10 @@ def fingerprint(out: Path, method: str, architecture: str | None) -> None:
                 by = "" if last.declared else ", declared by nobody,"
                 click.echo(f"{one.slug} on {kind}{by} {last.verdict}{why}", err=True)
     content = to_json(cells, describe_environment())
-    write_whole(out, json.dumps(content, indent=1) + "\n")
+    try:
+        write_whole(out, json.dumps(content, indent=1) + "\n")
+    except OSError as error:
+        raise UsageError(f"--out {out} can't be written: {error.strerror or error}") from None
     failed = sum(cell.declared and cell.verdict is Verdict.FAILS for cell in cells)
     click.echo(f"{len(cells)} fingerprints in {out}, {failed} of them of failures", err=True)
     equal = twins(cells)

@@ -10,6 +10,7 @@ import click
 
 from peftcore.commands.speaking import (
     EXIT_NOT_OK,
+    FiniteRange,
     json_option,
     require_writable,
     told,
@@ -34,10 +35,10 @@ from peftcore.trials import Engine, Outcome, Weights
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override one field; repeatable."
 )
 @click.option("--engine", default="peftcore", show_default=True, help="peftcore or trainer.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS")
+@click.option("--timeout", type=FiniteRange(min=0, min_open=True), metavar="SECONDS")
 @click.option(
     "--checkpoint-seconds",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     metavar="SECONDS",
     help="Training between two checkpoints; default: 60, or as many more as cost about 1%.",
 )
@@ -103,7 +104,7 @@ def run(
 @click.option("--memory", metavar="SIZE", help="Most memory that training may take, such as 8GB.")
 @click.option(
     "--within",
-    type=click.FloatRange(min=0, min_open=True, max=50),
+    type=FiniteRange(min=0, min_open=True, max=50),
     default=0.5,
     show_default=True,
     metavar="POINTS",

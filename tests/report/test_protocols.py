@@ -11,7 +11,13 @@ import pytest
 
 from peftcore.audit.findings import Ledger
 from peftcore.audit.recomputing_comparison import recompute_comparison
-from peftcore.report.protocols import Compared, by_protocol, compare_protocols, protocols_section
+from peftcore.report.protocols import (
+    Compared,
+    by_protocol,
+    compare_protocols,
+    draw_protocols,
+    protocols_section,
+)
 from peftcore.report.render import write_report
 from peftcore.report.summary import summarise
 from peftcore.results.records import Record, read_records
@@ -152,6 +158,27 @@ def test_the_report_is_the_same_from_the_records_it_writes(tmp_path: Path) -> No
     assert "figures/protocols_study_tuned.png" in text
     assert (tmp_path / "again" / "figures" / "protocols_study_tuned.png").is_file()
     assert "each the best of a search of its own" in text
+
+
+def test_the_bar_is_of_the_seeds_that_both_protocols_have() -> None:
+    """Its means are of all seeds, by which a bar could end on the wrong side of its own dot."""
+    records = both({"full": (0.91, 0.912), "lora": (0.60, 0.911)})
+    few = [
+        dataclasses.replace(one, measurement=dataclasses.replace(one.measurement, accuracy=0.99))
+        if one.seed > 43 and one.trial["protocol"] == "tuned" and one.measurement
+        else one
+        for one in records
+        if one.seed < 44 or one.trial["protocol"] == "tuned"
+    ]
+    own, other = (summarise(group) for group in by_protocol(few))
+    protocols = compare_protocols(own, other)
+    plot = draw_protocols(protocols)
+    assert plot is not None
+    (axes,) = plot.figure.axes
+    bars = [lines.get_segments()[0] for lines in axes.collections]
+    widths = sorted(round(float(bar[1, 0] - bar[0, 0]), 6) for bar in bars)
+    intervals = [one.gained.interval_points for one in protocols.methods if one.gained]
+    assert widths == sorted(round(high - low, 6) for low, high in filter(None, intervals))
 
 
 def test_with_one_protocol_there_is_no_such_section(record: MakeRecord, tmp_path: Path) -> None:
