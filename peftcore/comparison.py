@@ -398,8 +398,8 @@ class Comparison:
         firsts = {trial.method.slug: trial for trial in reversed(planned)}
         pairs = [(trial.method.slug, trial.seed) for trial in planned]
         seeds = {trial.seed for trial in planned}
-        if not is_declared(gate.scenario):
-            # Of a scenario that tests declare, the baseline alone tells what should have run.
+        if self.selection.methods is None or not is_declared(gate.scenario):
+            # A method that a scenario has lost, or a test, is in the baseline still.
             pairs += [
                 (slug, seed)
                 for slug in dict.fromkeys(one.method for one in gate.baseline)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
 from typing import TypeVar
 
 Member = TypeVar("Member", bound=StrEnum)
@@ -42,11 +43,12 @@ class RecordNotStored(StoreError):
 
     Attributes:
         line: the record, as a line of ``records.jsonl``.
+        store: the folder of the store that it belongs in.
     """
 
-    def __init__(self, message: str, line: str) -> None:
+    def __init__(self, message: str, line: str, store: Path) -> None:
         super().__init__(message)
-        self.line = line
+        self.line, self.store = line, store
 
 
 class CheckFailed(PeftcoreError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -69,16 +70,21 @@ def fetch(
         repo_type=kind,
         allow_patterns=list(files),
     )
-    try:
-        # A cached snapshot of a commit can't be out of date: no need to ask the hub.
-        return Path(download(local_files_only=True))
-    except Exception:
-        pass
+    cached: Path | None = None
+    with suppress(Exception):
+        # A cached snapshot of a commit can't be out of date: no need to ask the hub. But it may be
+        # a part of it, which something else has downloaded: only a list of all files tells.
+        cached = Path(download(local_files_only=True))
+        if _is_listed(repository, revision, kind):
+            return cached
     try:
         # Asked once and briefly: the download itself would try for half a minute, loudly.
         HfApi().repo_info(repository, revision=revision, repo_type=kind, timeout=CONNECT_SECONDS)
         return Path(download())
     except Exception as error:
+        if cached is not None:
+            # Whoever uses it finds out whether what it needs is there.
+            return cached
         # The hub's client raises its own errors, its HTTP library's and the system's alike; for
         # the user they all mean that the files can't be had.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -86,6 +92,15 @@ def fetch(
             f"the {kind} {repository}@{revision[:12]} is not on this machine and the hub can't be "
             f"reached ({reason[:160]}): {mend}"
         ) from None
+
+
+def _is_listed(repository: str, revision: str, kind: HubKind) -> bool:
+    """Return whether the cache knows all files of a snapshot, and so whether any is missing."""
+    try:
+        from huggingface_hub import get_cached_repo_tree
+    except ImportError:
+        return False
+    return bool(get_cached_repo_tree(repository, revision=revision, repo_type=kind))
 
 
 def is_cached(repository: str, revision: str, file: str, *, kind: HubKind) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from peftcore.errors import PeftcoreError, UsageError
+from peftcore.errors import PeftcoreError, RecordNotStored, UsageError
 from peftcore.pytest_cells import (
     Cell,
     RunnableCell,
@@ -430,6 +430,9 @@ def _judge(session: pytest.Session, peft: PeftSession, folders: Mapping[str, Pat
             )
             failed = gate.mode is not GateMode.WARN
     except PeftcoreError as error:
+        if isinstance(error, RecordNotStored):
+            # It is kept at least where whoever started the session sees it.
+            terminal.write(f"\n{error.line}\n")
         peft.summary.append(f"no verdict of the gate: {error}")
         failed = True
     if failed:

@@ -134,7 +134,7 @@ def kept_in(request: pytest.FixtureRequest) -> Iterator[None]:
         request.node.add_report_section("call", "record that could not be stored", error.line)
         pytest.fail(
             f"{error}; the record stands below: put it, as a line of a file, back into the store "
-            "with `peftcore import`",
+            f"with `peftcore import FILE --store {error.store}`",
             pytrace=False,
         )
 

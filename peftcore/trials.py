@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from peftcore.errors import printable
 from peftcore.methods import Method
 from peftcore.scenarios import Protocol, Recipe, Task
 
@@ -72,6 +73,10 @@ class Source:
     path: str | None = None
     tokenizer_path: str | None = None
     note: str | None = None
+
+    def __post_init__(self) -> None:
+        # A folder may be called what is no text, and no record could hold that.
+        object.__setattr__(self, "name", printable(self.name))
 
 
 @dataclass(frozen=True, kw_only=True)

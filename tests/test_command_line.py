@@ -22,6 +22,7 @@ from peftcore.methods import METHODS, Method
 from peftcore.results.records import Record, write_records
 from peftcore.results.store import STORE_FILE, Store
 from peftcore.scenarios import SCENARIOS
+from peftcore.trials import Outcome
 from tests.conftest import write_bare_model
 from tests.report.conftest import build
 from tests.report.engines.conftest import every_part
@@ -264,6 +265,26 @@ def test_imported_records_are_the_exported_ones(tmp_path: Path) -> None:
     assert result.stdout == ""
     assert lines_of(Path("store")) == sorted(record.to_line() for record in records)
     assert lines_of(Path("store")) == sorted(file.read_text(encoding="utf-8").splitlines())
+
+
+def test_an_import_takes_nothing_from_a_store_that_is_better(tmp_path: Path) -> None:
+    invoke("import", exported(tmp_path, build("full"), build("lora")))
+    result = invoke("import", exported(tmp_path, build("lora", outcome="oom", error="no memory")))
+    assert result.exit_code == 0
+    assert "1 are not: of their trials it has records that ended well" in result.stderr
+    with Store(Path(".peftcore")) as store:
+        assert {record.outcome for record in store.records()} == {Outcome.OK}
+
+
+def test_a_record_that_could_not_be_stored_goes_back_where_it_belongs(tmp_path: Path) -> None:
+    """One of another size, or of the engines, would pass for the newest of its scenario."""
+    invoke("import", exported(tmp_path, build("lora")), "--store", ".peftcore/sizes")
+    assert len(lines_of(Path(".peftcore/sizes"))) == 1
+    engines = every_part()
+    for store in (".peftcore", ".peftcore/engine"):
+        invoke("import", exported(tmp_path, *engines), "--store", store)
+        assert len(lines_of(Path(".peftcore/engine"))) == len(engines)
+    assert not Path(".peftcore", STORE_FILE).exists()
 
 
 def test_importing_twice_changes_nothing(tmp_path: Path) -> None:

@@ -35,21 +35,33 @@ def import_records(file: Path, store: Path) -> None:
     """Put exported records (records.jsonl) back into a store."""
     from peftcore.results.records import read_records
     from peftcore.results.selecting import of_serving, of_sizes
-    from peftcore.results.store import Store, serving_store, sizes_store
+    from peftcore.results.store import Store, engine_store, serving_store, sizes_store
 
     # Read to the end before the store is touched: a broken file must not leave half of itself.
     records = list(read_records(file))
     if not records:
         raise UsageError(f"{file} holds no record")
     # What is measured beside the comparison would pass for its newest setting.
+    beside = store
     if all(map(of_serving, records)):
-        store = serving_store(store)
+        beside = serving_store(store)
+    elif all(record.trial.get("part") is not None for record in records):
+        beside = engine_store(store)
     elif of_sizes(records):
-        store = sizes_store(store)
+        beside = sizes_store(store)
+    # Unless that is the very store that was named.
+    store = store if beside.name == store.name else beside
     with Store(store) as opened:
-        for record in records:
+        better = [record for record in records if not opened.has_better(record)]
+        for record in better:
             opened.commit(record)
-        click.echo(f"{len(records)} records from {file} are in {opened.path}", err=True)
+        click.echo(f"{len(better)} records from {file} are in {opened.path}", err=True)
+        if len(better) < len(records):
+            click.echo(
+                f"{len(records) - len(better)} are not: of their trials it has records that ended "
+                "well, or are newer",
+                err=True,
+            )
 
 
 @click.command()

@@ -67,9 +67,12 @@ class Corpus:
         """Return a SHA-256 of all texts and labels in their order: the order decides each draw."""
         digest = hashlib.sha256()
         for examples in (self.train, self.test):
-            for text, label in zip(examples.joined(), examples.labels, strict=True):
-                encoded = text.encode()
-                digest.update(b"%d %d " % (label, len(encoded)) + encoded)
+            columns = [examples.texts, *([] if examples.pairs is None else [examples.pairs])]
+            for label, *texts in zip(examples.labels, *columns, strict=True):
+                digest.update(b"%d " % label)
+                for encoded in (text.encode() for text in texts):
+                    # With its length: where one text ends and the next begins is a part of it.
+                    digest.update(b"%d " % len(encoded) + encoded)
             digest.update(b"|")
         return f"sha256:{digest.hexdigest()}"
 

@@ -25,15 +25,25 @@ Row = tuple[str, tuple[object, ...]]
 def files_of(folder: Path, split: str) -> list[Path]:
     """Return the files of one split: ``train.csv``, or shards, ``train-00000-of-2.parquet`` ….
 
+    What lies in hidden folders, where notebooks keep earlier versions, is no part of a data set.
+
     Raises:
-        UsageError: there are none.
+        UsageError: there are none, or they lie in several folders.
     """
     for suffix in SUFFIXES:
         found = sorted(
             path
             for path in folder.rglob(f"{split}*.{suffix}")
-            if path.is_file() and (path.stem == split or path.stem.startswith(f"{split}-"))
+            if path.is_file()
+            and (path.stem == split or path.stem.startswith(f"{split}-"))
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         )
+        if len({path.parent for path in found}) > 1:
+            first, other = found[0], next(p for p in found if p.parent != found[0].parent)
+            raise UsageError(
+                f"{folder} has {split} files in several folders ({first.relative_to(folder)} and "
+                f"{other.relative_to(folder)}): name the folder of those that are meant"
+            )
         if found:
             return found
     expected = ", ".join(f"{split}.{suffix}" for suffix in SUFFIXES[:3])

@@ -230,10 +230,18 @@ def read_baseline(path: Path) -> list[Evidence]:
         for key in ENVIRONMENT_KEYS:
             if key not in environment:
                 raise UsageError(f"{path}: environment {number} does not tell its {key}")
+        _require_objects(environment, ("packages", "hardware"), f"{path}: environment {number}")
+    _require_objects(baseline.setting, ("backbone", "data", "task"), f"{path}: its setting")
     missing = [key for key in _SHARED_KEYS if key not in baseline.setting]
     if missing:
         raise UsageError(f"{path}: its setting does not tell {', '.join(missing)}")
     return [_evidence(baseline, trial, labels) for trial in baseline.trials]
+
+
+def _require_objects(content: Mapping[str, Any], keys: Iterable[str], where: str) -> None:
+    for key in keys:
+        if not isinstance(content.get(key, {}), Mapping):
+            raise UsageError(f"{where}: {key} is no object")
 
 
 def _parsed(path: Path) -> Mapping[str, Any]:

@@ -334,6 +334,12 @@ def _changed(
 
 
 def _stands(decided: Cell, now: Cell) -> bool:
-    """Return whether what an earlier look decided holds against what the present one says."""
-    final = (Verdict.PASS, Verdict.IDENTICAL, Verdict.REGRESSION)
-    return decided.verdict in final and now.verdict not in (Verdict.INVALID, Verdict.FLOOR)
+    """Return whether what an earlier look decided holds against what the present one says.
+
+    Only a test spends a rate of error: what was found equal is looked at again with each seed.
+    """
+    final = (Verdict.PASS, Verdict.REGRESSION)
+    tested = decided.tested is not None and decided.metric.counted is None
+    return (
+        tested and decided.verdict in final and now.verdict not in (Verdict.INVALID, Verdict.FLOOR)
+    )

@@ -40,7 +40,9 @@ def read_side(path: Path, *, scenario: str | None = None) -> list[Evidence]:
             "peftcore baseline makes"
         )
     if path.suffix == ".jsonl":
-        return _newest(list(read_records(path)), scenario, path)
+        # A report's records stand in its own order: those of other protocols come last.
+        records = sorted(read_records(path), key=lambda record: record.created or "")
+        return _newest(records, scenario, path)
     found = read_baseline(path)
     if scenario not in (None, found[0].record.scenario):
         raise UsageError(f"{path} is of scenario {found[0].record.scenario}, not {scenario}")

@@ -31,12 +31,20 @@ def describe_gpu(device: str) -> dict[str, Any]:
         cuda = driver.nvmlSystemGetCudaDriverVersion_v2()
         return {
             "gpu": driver.nvmlDeviceGetName(handle),
-            "gpu_memory_bytes": int(driver.nvmlDeviceGetMemoryInfo(handle).total),
+            "gpu_memory_bytes": _memory(driver, handle),
             "driver": driver.nvmlSystemGetDriverVersion(),
             "cuda": f"{cuda // 1000}.{cuda % 1000 // 10}",
         }
     except driver.NVMLError:
         return _NO_GPU
+
+
+def _memory(driver: Any, handle: Any) -> int | None:
+    """Return the bytes of a GPU's memory; ``None`` of one that has none of its own."""
+    try:
+        return int(driver.nvmlDeviceGetMemoryInfo(handle).total)
+    except driver.NVMLError:
+        return None
 
 
 def count_gpus() -> int:

@@ -62,10 +62,23 @@ class Architecture:
 
         Args:
             config: its configuration; transformers leaves out what has its default.
+
+        Raises:
+            UsageError: a value that it follows from is no whole number.
         """
-        positions = int(config.get("max_position_embeddings", self.positions))
+
+        def whole(name: str, usual: int) -> int:
+            value = config.get(name, usual)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise UsageError(
+                    f"the backbone's config.json says that {name} is {value!r}: expected a whole "
+                    "number"
+                )
+            return value
+
+        positions = whole("max_position_embeddings", self.positions)
         if self.positions_after_padding:
-            positions -= int(config.get("pad_token_id", 1)) + 1
+            positions -= whole("pad_token_id", 1) + 1
         return positions
 
     def require(self, method: Method, config: Mapping[str, Any]) -> None:

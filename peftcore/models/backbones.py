@@ -121,7 +121,9 @@ def read_config(source: Source) -> dict[str, Any]:
     """Return the configuration of a backbone that :func:`locate_backbone` found."""
     if source.path is None:
         return dict(PINNED_BACKBONES[source.name].config)
-    content: dict[str, Any] = json.loads((Path(source.path) / _CONFIG_FILE).read_text())
+    content: dict[str, Any] = json.loads(
+        (Path(source.path) / _CONFIG_FILE).read_text(encoding="utf-8")
+    )
     return content
 
 
@@ -187,7 +189,9 @@ def _from_folder(folder: Path, name: str, weights: Weights) -> Source:
         )
     try:
         model_type = json.loads(config.read_text(encoding="utf-8"))["model_type"]
-    except (ValueError, KeyError, TypeError):
+    except OSError as error:
+        raise UsageError(f"{config} can't be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UsageError(f"{config} names no model_type: it is no transformers model") from None
     if not isinstance(model_type, str):
         raise UsageError(f"{config}: model_type is {model_type!r}: expected a text")
@@ -239,6 +243,8 @@ def _require_safetensors(folder: Path) -> None:
                 f"the header promises {8 + length + max(ends)} bytes, "
                 f"the file has {file.stat().st_size}"
             )
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror or error}") from None
     except (ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
         raise UsageError(
             f"{file} is no whole safetensors file ({error}): copy or download it again"
@@ -270,8 +276,11 @@ def _recognised(source: Source) -> Source:
 
 
 def _sha256(file: Path) -> str:
-    status = file.stat()
-    return _sha256_of_version(file, status.st_size, status.st_mtime_ns)
+    try:
+        status = file.stat()
+        return _sha256_of_version(file, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror or error}") from None
 
 
 @cache

@@ -64,6 +64,8 @@ def classifier_config(source: Source, *, labels: int, dropout: float | None) -> 
         content.pop(key, None)
     config = AutoConfig.for_model(content.pop("model_type"), **content)
     config.num_labels = labels
+    # One of another task would choose another loss, and be handed on with what was trained.
+    config.problem_type = "single_label_classification"
     config.pad_token_id = _padding_id(config)
     if hasattr(config, "use_cache"):
         # A decoder would keep each layer's keys and values for tokens that are never generated.
@@ -166,7 +168,7 @@ def load_classifier(
         output_loading_info=True,
         **options,
     )
-    _require_backbone(folder, loaded["mismatched_keys"], architecture.head)
+    _require_backbone(folder, loaded["mismatched_keys"], loaded["missing_keys"], architecture.head)
     _keep_training_kernels(model)
     if quantisation is not None:
         own_storage(model)
@@ -178,15 +180,28 @@ def load_classifier(
 
 
 def _require_backbone(
-    folder: Path, mismatched: Iterable[tuple[str, Any, Any]], head: Collection[str]
+    folder: Path,
+    mismatched: Iterable[tuple[str, Any, Any]],
+    missing: Iterable[str],
+    head: Collection[str],
 ) -> None:
-    """Check that only a head was of another size than the configuration says."""
-    others = [name for name, *_ in mismatched if not set(name.split(".")) & set(head)]
-    if others:
-        raise UsageError(
-            f"{folder}: {others[0]} is of another size than config.json says: the two are not of "
-            "one model; save it again with save_pretrained"
-        )
+    """Check that only a head was of another size than the configuration says, or not there.
+
+    What is missing of the backbone itself would be drawn at random, and pass for pretrained.
+    """
+
+    def of_backbone(names: Iterable[str]) -> list[str]:
+        return sorted(name for name in names if not set(name.split(".")) & set(head))
+
+    for found, what in (
+        (of_backbone(name for name, *_ in mismatched), "of another size than config.json says"),
+        (of_backbone(missing), "not in its weights"),
+    ):
+        if found:
+            raise UsageError(
+                f"{folder}: {found[0]} is {what}: the two are not of one model; save it again with "
+                "save_pretrained, as transformers loads it"
+            )
 
 
 def _as_multiplied(_: nn.Module, __: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:

@@ -226,7 +226,7 @@ class Collector:
             with Store(self.folder) as store:
                 store.commit(record)
         except StoreError as error:
-            raise RecordNotStored(str(error), record.to_line()) from None
+            raise RecordNotStored(str(error), record.to_line(), self.folder) from None
 
     def _lost(self, trial: Trial, claim: Claim) -> Record:
         """Return the record of a trial that a process of this session was killed in."""

@@ -28,6 +28,9 @@ SCHEMA_VERSION = 1
 ENVIRONMENT_KEYS = ("packages", "hardware", "python", "threads", "sources_sha256")
 """What every environment tells: records are reused only where these agree."""
 
+_OBJECTS = ("task", "recipe", "backbone", "data", "hyperparameters", "packages", "hardware")
+"""What of a trial and of an environment is a JSON object, where it is told."""
+
 # It becomes the name of a folder, and a record may come from anywhere.
 _SCENARIO_NAME = re.compile(r"[a-z0-9][\w.-]*")
 
@@ -167,8 +170,12 @@ class Measurement:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Measurement:
         """Return the measurement that this JSON object holds; keys it does not know are left."""
-        known = {f.name for f in dataclasses.fields(cls)}
+        known = {f.name: str(f.type) for f in dataclasses.fields(cls)}
         values = {name: value for name, value in content.items() if name in known}
+        for name, value in values.items():
+            number = known[name] in ("int", "int | None", "float | None")
+            if number and (isinstance(value, bool) or not isinstance(value, int | float | None)):
+                raise TypeError(f"{name} is {value!r}: expected a number")
         values["phases"] = {
             name: PhaseCost.from_json(cost) for name, cost in content.get("phases", {}).items()
         }
@@ -296,6 +303,13 @@ class Record:
                 raise ValueError(f"{trial['scenario']!r} is no scenario's name")
             for key in ENVIRONMENT_KEYS:
                 content["environment"][key]
+            for part, keys in (
+                (trial, _OBJECTS),
+                (content["environment"], ("packages", "hardware")),
+            ):
+                for key in keys:
+                    if not isinstance(part.get(key, {}), Mapping):
+                        raise TypeError(f"{key} is {part[key]!r}: expected an object")
             measurement = content["measurement"]
             predictions, labels = content["predictions"], content.get("labels")
             return cls(
@@ -343,12 +357,14 @@ def read_records(path: Path) -> Iterator[Record]:
         where = f"{path}, line {number}"
         try:
             content = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UsageError(f"{where} is not JSON: {error.msg}") from None
+        except (ValueError, RecursionError) as error:
+            # Beside what is no JSON: a number of thousands of digits, and a deep nest of lists.
+            why = error.msg if isinstance(error, json.JSONDecodeError) else error
+            raise UsageError(f"{where} is not JSON: {why}") from None
         record = Record.from_json(content, where=where)
         try:
-            record.to_line()
-        except StoreError as error:
+            record.to_line().encode()
+        except (StoreError, UnicodeEncodeError) as error:
             raise UsageError(f"{where}: {error}") from None
         yield record
 

@@ -20,6 +20,7 @@ from peftcore.errors import StoreError, UsageError
 from peftcore.measuring.environment import environment_key
 from peftcore.results.records import SCHEMA_VERSION, Record, checksum
 from peftcore.running.locks import wait_for
+from peftcore.trials import Outcome
 
 STORE_FILE = "store.sqlite3"
 LOCK_FILE = "store.lock"
@@ -191,6 +192,18 @@ class Store:
         what = f"the record of {record.id} ({len(line)} bytes) could not be stored"
         with self._told(what, needed=_needed(line)):
             self._connection.execute(_INSERT, row)
+
+    def has_better(self, record: Record) -> bool:
+        """Return whether there is another of the same trial and environment, and is to be kept.
+
+        One that ended well is better than one that did not, and of two alike the newer one.
+        """
+        kept = self.find(record.id, environment_key(record.environment))
+
+        def rank(one: Record) -> tuple[bool, str]:
+            return one.outcome is Outcome.OK, one.created or ""
+
+        return kept is not None and rank(kept) > rank(record)
 
     def find(self, trial_id: str, environment: str) -> Record | None:
         """Return the record of this trial in this environment, whatever its outcome.

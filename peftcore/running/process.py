@@ -26,7 +26,7 @@ from typing import IO, Any
 
 from peftcore.data.examples import draw, drawn_from
 from peftcore.data.sources import read_data
-from peftcore.errors import UsageError
+from peftcore.errors import PeftcoreError, UsageError
 from peftcore.measuring.environment import sources_sha256
 from peftcore.measuring.weights import KEEP_NOTHING, Keep
 from peftcore.training.checkpoints import Checkpoints
@@ -101,7 +101,10 @@ def run_in_child(
         limit = _Limit(timeout_seconds, time.monotonic() + timeout_seconds - earlier)
     furthest = None if checkpoints is None else checkpoints.newest()
     while True:
-        report = _run_once(json.dumps(job), limit, progress, device)
+        try:
+            report = _run_once(json.dumps(job), limit, progress, device)
+        except NotStarted as error:
+            return ChildReport(outcome=Outcome.FAILED, error=str(error))
         reached = None if checkpoints is None else checkpoints.newest()
         if report.outcome is not Outcome.CRASHED or reached is None or reached <= (furthest or 0):
             return _with_origin(report, drawn_from(corpus, trial.task))
@@ -121,8 +124,7 @@ def _run_once(
     job: str, limit: _Limit | None, progress: Progress, device: str | None
 ) -> ChildReport:
     """Start a process, give it this job and return how it ended."""
-    with place_for_child() as (errors, scratch):
-        child = start_child("peftcore.running.child", errors, scratch, device)
+    with started("peftcore.running.child", device) as (child, errors):
         assert child.stdin is not None
         assert child.stdout is not None
         # A job larger than the pipe waits until the child reads it, and time counts meanwhile.
@@ -148,43 +150,58 @@ def _run_once(
                 child.stdin.close()
 
 
+class NotStarted(PeftcoreError):
+    """The system had no room for a trial's process, or for its scratch files."""
+
+
 @contextlib.contextmanager
-def place_for_child() -> Iterator[tuple[IO[str], Path]]:
-    """Give what takes a child's standard error, and the folder for its scratch files.
+def started(module: str, device: str | None) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+    """Give the process of a trial, to be spoken to over its standard input and output.
 
-    A child that is killed can't clear up behind itself: once it has ended, both are removed here.
-    """
-    with (
-        # What it left half removed must not hide how it ended.
-        tempfile.TemporaryDirectory(prefix="peftcore-", ignore_cleanup_errors=True) as scratch,
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
-    ):
-        yield errors, Path(scratch)
-
-
-def start_child(
-    module: str, errors: IO[str], scratch: Path, device: str | None
-) -> subprocess.Popen[str]:
-    """Return the process of a trial, to be spoken to over its standard input and output.
+    It ends with the block at the latest. A child that is killed can't clear up behind itself: its
+    scratch files are in a folder that is removed here.
 
     Args:
         module: what it runs.
-        errors: takes what it writes to standard error.
-        scratch: the folder for its scratch files.
         device: the GPU that it sees; ``None`` for those that this process sees.
+
+    Returns:
+        The process, and the file that takes what it writes to standard error.
+
+    Raises:
+        NotStarted: it could not be started.
     """
-    return subprocess.Popen(
-        # -P: a file in the working folder must not stand in for a library.
-        [sys.executable, "-P", "-m", module],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        text=True,
-        encoding="utf-8",
-        env={**child_environment(device), "TMPDIR": str(scratch)},
-        # Ctrl-C is for this process, which then ends the child in its own time.
-        start_new_session=True,
-    )
+    with contextlib.ExitStack() as stack:
+        try:
+            scratch = stack.enter_context(
+                # What it left half removed must not hide how it ended.
+                tempfile.TemporaryDirectory(prefix="peftcore-", ignore_cleanup_errors=True)
+            )
+            errors = stack.enter_context(
+                tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+            )
+            child = subprocess.Popen(
+                # -P: a file in the working folder must not stand in for a library.
+                [sys.executable, "-P", "-m", module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                encoding="utf-8",
+                env={**child_environment(device), "TMPDIR": scratch},
+                # Ctrl-C is for this process, which then ends the child in its own time.
+                start_new_session=True,
+            )
+        except OSError as error:
+            where = "" if error.filename is None else f" ({error.filename})"
+            raise NotStarted(
+                f"no process could be started for it: {error.strerror or error}{where}"
+            ) from None
+        try:
+            yield child, errors
+        finally:
+            child.kill()
+            child.wait()
 
 
 def child_environment(device: str | None) -> dict[str, str]:
@@ -194,6 +211,8 @@ def child_environment(device: str | None) -> dict[str, str]:
         # All it needs was located before it started.
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        # As the driver counts GPUs: by default CUDA takes the fastest first.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         **({} if device is None else {"CUDA_VISIBLE_DEVICES": device}),
     }
     package = str(Path(__file__).resolve().parents[2])

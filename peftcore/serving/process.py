@@ -19,12 +19,12 @@ from peftcore.measuring.environment import sources_sha256
 from peftcore.measuring.weights import KEEP_NOTHING, Keep
 from peftcore.running.process import (
     ChildReport,
+    NotStarted,
     Progress,
     as_report,
     how_it_died,
-    place_for_child,
     seconds_until,
-    start_child,
+    started,
 )
 from peftcore.serving.child import END, READY, ROUND, WARM_UP
 from peftcore.serving.trials import ServingTrial
@@ -81,17 +81,20 @@ def run_serving(
         "sources_sha256": sources_sha256(),
     }
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-    with place_for_child() as (errors, scratch):
-        child = start_child("peftcore.serving.child", errors, scratch, device)
-        talk = _Conversation(child, errors, deadline, progress, timeout_seconds)
-        try:
-            return _measured(trial, talk, json.dumps(job), drive, progress)
-        except _Ended as end:
-            return end.report
-        finally:
-            child.kill()
-            child.wait()
-            talk.close()
+    try:
+        with started("peftcore.serving.child", device) as (child, errors):
+            talk = _Conversation(child, errors, deadline, progress, timeout_seconds)
+            try:
+                return _measured(trial, talk, json.dumps(job), drive, progress)
+            finally:
+                # The pipes break with it, so that nobody waits for them.
+                child.kill()
+                child.wait()
+                talk.close()
+    except NotStarted as error:
+        return ChildReport(outcome=Outcome.FAILED, error=str(error))
+    except _Ended as end:
+        return end.report
 
 
 def _measured(

@@ -15,7 +15,9 @@ import transformers
 from peftcore.accelerations import COMPILED_KERNELS, SORTED_EVALUATION
 from peftcore.data.batches import Tokenised
 from peftcore.data.examples import Sample
+from peftcore.errors import CheckFailed
 from peftcore.measuring.counting import count_operations, weights_sha256
+from peftcore.measuring.driver import gpu
 from peftcore.measuring.energy import energy_meter
 from peftcore.measuring.environment import sources_sha256
 from peftcore.measuring.flops import ModelFlops, count_flops
@@ -99,6 +101,25 @@ def pick_device() -> torch.device:
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
+def require_known(device: torch.device) -> None:
+    """Check that what trains is what the record's environment names.
+
+    Raises:
+        CheckFailed: torch and NVIDIA's driver do not see the same.
+    """
+    named = gpu()["gpu"]
+    if device.type == "cuda" and named is None:
+        raise CheckFailed(
+            "torch trains on a GPU that NVIDIA's driver does not name: give CUDA_VISIBLE_DEVICES "
+            "its number or its whole UUID (nvidia-smi -L)"
+        )
+    if device.type == "cpu" and named is not None:
+        raise CheckFailed(
+            f"torch can't use {named}: install a torch for its CUDA (peftcore doctor), or hide the "
+            "GPU with CUDA_VISIBLE_DEVICES= to train on the processor"
+        )
+
+
 def _run_classifier(
     trial: Trial,
     sample: Sample,
@@ -107,6 +128,7 @@ def _run_classifier(
     checkpoints: Checkpoints | None,
 ) -> TrialResult:
     device = pick_device()
+    require_known(device)
     synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     phases = Phases(memory_meter(device), synchronise, energy_meter(device))
     recipe, task, method = trial.recipe, trial.task, trial.method

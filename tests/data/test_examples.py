@@ -25,6 +25,12 @@ def places(texts: Sequence[str]) -> list[int]:
     return [int(text.split()[1]) for text in texts]
 
 
+def test_where_one_text_of_a_pair_ends_is_a_part_of_what_it_is() -> None:
+    pairs = [Examples(["a\nb"], [0], ["c"]), Examples(["a"], [0], ["b\nc"])]
+    one, other = (Corpus(train=both, test=both).identity() for both in pairs)
+    assert one != other
+
+
 @pytest.mark.parametrize("seed", SHUFFLED)
 def test_a_seed_draws_the_beginning_of_its_shuffle(seed: int) -> None:
     train, _ = draw(corpus(), Task(train_examples=6, test_examples=1), seed)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -286,6 +287,19 @@ def test_more_examples_than_there_are(tmp_path: Path, task: Task, words: str) ->
 def test_more_examples_than_the_embedded_corpus_has() -> None:
     message = refused("embedded", Task(train_examples=5001, test_examples=1))
     assert "train_examples=5001 is more than the 5000 examples" in message
+
+
+def test_earlier_versions_in_hidden_folders_are_no_part_of_a_data_set(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "data", FORMATS["csv"], "csv")
+    whole = read_data(locate_data(str(folder), TASK), TASK)
+    hidden = folder / ".ipynb_checkpoints"
+    hidden.mkdir()
+    shutil.copy(folder / "train.csv", hidden / "train-checkpoint.csv")
+    assert read_data(locate_data(str(folder), TASK), TASK) == whole
+    (folder / "backup").mkdir()
+    shutil.copy(folder / "train.csv", folder / "backup" / "train.csv")
+    message = refused(folder)
+    assert "train files in several folders (backup/train.csv and train.csv)" in message
 
 
 @pytest.mark.parametrize(("suffix", "place"), [("csv", "line"), ("jsonl", "line 5")])

@@ -157,6 +157,9 @@ def test_a_file_that_is_something_else_is_refused(file: Path, broken: Broken, wo
         (lambda c: c["trials"].append(c["trials"][0]), "is there twice"),
         (lambda c: c["trials"].clear(), "trials: "),
         (lambda c: c["environments"][0].pop("hardware"), "does not tell its hardware"),
+        (lambda c: c["environments"][0].update(hardware=[1]), "hardware is no object"),
+        (lambda c: c["setting"].update(task=5), "task is no object"),
+        (lambda c: c["setting"].update(backbone="x"), "backbone is no object"),
         (lambda c: c["setting"].pop("task"), "does not tell task"),
         (lambda c: c.pop("labels"), "labels"),
         (

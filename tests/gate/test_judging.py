@@ -10,7 +10,7 @@ import pytest
 
 from peftcore.errors import UsageError
 from peftcore.gate.judging import judge
-from peftcore.gate.metrics import GROUPS
+from peftcore.gate.metrics import GATED, GROUPS
 from peftcore.gate.summary import to_markdown
 from peftcore.gate.verdicts import ALL_METHODS, GateMode, Look, Verdict, Verdicts
 from peftcore.report.metrics import ACCURACY, ANONYMOUS_MEMORY, OPERATIONS, TRAIN_TIME
@@ -555,12 +555,24 @@ def test_a_look_spends_a_share_and_what_was_decided_stands() -> None:
     assert cells[1] is not None
     assert cells[1].significance == pytest.approx(cells[0].significance / 4)
     assert cells[1].bound > cells[0].bound
-    decided = judge(BASELINE, run(of="baseline"), metrics=ALONE)
+    decided = judge(BASELINE, worse(now, 4), metrics=ALONE)
     later = judge(BASELINE, now, metrics=ALONE, earlier=decided)
-    assert {later.verdict_on(method) for method in METHODS} == {Verdict.IDENTICAL}
+    assert {later.verdict_on(method) for method in METHODS} == {Verdict.REGRESSION}
     # But not against what makes a comparison invalid.
     missing = judge(BASELINE, [], metrics=ALONE, earlier=decided)
     assert missing.verdict_on("lora") is Verdict.INVALID
+
+
+def test_what_was_found_equal_is_looked_at_again_with_every_seed() -> None:
+    """It spent no rate of error, and a seed that was added may show what the first ones don't."""
+    metrics = [metric for metric in GATED if metric.key in ("accuracy", "operations")]
+    decided = judge(BASELINE, run(of="baseline"), metrics=metrics)
+    assert {decided.verdict_on(method) for method in METHODS} == {Verdict.IDENTICAL}
+    more = [with_measured(one, operations=10**6) for one in run([45, 46], of="baseline")]
+    later = judge(BASELINE, [*run(of="baseline"), *more], metrics=metrics, earlier=decided)
+    assert {later.cell(m, "operations").verdict for m in METHODS} == {Verdict.REGRESSION}
+    worst = judge(BASELINE, worse(run(), 4), metrics=metrics, earlier=decided)
+    assert {worst.cell(m, "accuracy").verdict for m in METHODS} == {Verdict.REGRESSION}
 
 
 def test_verdicts_are_json() -> None:

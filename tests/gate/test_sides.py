@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,16 @@ def test_of_two_learning_rates_the_one_that_ran_last_counts(tmp_path: Path) -> N
     second = with_trial(first, id="full-imdb-roberta-s42-another", recipe={"learning_rate": 1e-8})
     (one,) = read_side(filled(tmp_path, [first, second]))
     assert one.record.id == second.id
+
+
+def test_of_a_reports_protocols_the_one_that_ran_last_counts(tmp_path: Path) -> None:
+    """A report's own stands before others in its file, whichever ran last."""
+    own = replace(trial("lora"), created="2026-02-02T00:00:00+00:00")
+    other = with_trial(trial("full"), id="another", setting_id="other", protocol="study")
+    other = replace(other, created="2026-02-01T00:00:00+00:00")
+    write_records(tmp_path / "records.jsonl", [own, other])
+    (one,) = read_side(tmp_path)
+    assert one.record.id == own.id
 
 
 def test_comparisons_of_the_engines_are_no_side(tmp_path: Path) -> None:

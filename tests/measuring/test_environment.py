@@ -99,9 +99,12 @@ def test_it_needs_no_torch() -> None:
 # Its key
 
 
+HARDWARE = {"cpu": "Some CPU", "cores": 4, "gpu": None, "memory_bytes": 25_276_510_208}
+
+
 def environment_of_a_record() -> dict[str, Any]:
     return {
-        "hardware": {"cpu": "Some CPU", "cores": 4, "gpu": None},
+        "hardware": HARDWARE,
         "packages": {"torch": "2.13.0", "peft": "0.21.0"},
         "python": "3.11.7",
         "platform": "Linux-6.1",
@@ -116,9 +119,10 @@ DIFFERENT = {
     "another version": ("packages", {"torch": "2.14.0", "peft": "0.21.0"}),
     "a package more": ("packages", {"torch": "2.13.0", "peft": "0.21.0", "numpy": "2.1.0"}),
     "a package less": ("packages", {"torch": "2.13.0"}),
-    "another processor": ("hardware", {"cpu": "Other CPU", "cores": 4, "gpu": None}),
-    "fewer cores": ("hardware", {"cpu": "Some CPU", "cores": 2, "gpu": None}),
-    "a gpu": ("hardware", {"cpu": "Some CPU", "cores": 4, "gpu": "Some GPU"}),
+    "another processor": ("hardware", {**HARDWARE, "cpu": "Other CPU"}),
+    "fewer cores": ("hardware", {**HARDWARE, "cores": 2}),
+    "a gpu": ("hardware", {**HARDWARE, "gpu": "Some GPU"}),
+    "more memory": ("hardware", {**HARDWARE, "memory_bytes": 34_000_000_000}),
     "another python": ("python", "3.12.1"),
     "fewer threads": ("threads", 2),
     "other sources": ("sources_sha256", "b" * 64),
@@ -128,6 +132,10 @@ EQUAL = {
     "no checkout": ("git_commit", None),
     "a changed checkout": ("git_dirty", True),
     "another kernel": ("platform", "Linux-6.2"),
+    "some MB that the kernel took": (
+        "hardware",
+        {**HARDWARE, "memory_bytes": 25_276_000_000},
+    ),
 }
 
 
@@ -341,6 +349,19 @@ def test_a_gpu_that_is_not_visible_is_none(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert set(gpu()) == {"gpu", "gpu_memory_bytes", "driver", "cuda"}
     assert set(gpu().values()) == {None}
+
+
+def test_a_gpu_that_has_no_memory_of_its_own_is_one(
+    two_gpus: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver: Any = sys.modules["pynvml"]
+
+    def unsupported(_: object) -> None:
+        raise driver.NVMLError
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    driver.nvmlDeviceGetMemoryInfo = unsupported
+    assert gpu() == {"gpu": "GPU 0", "gpu_memory_bytes": None, "driver": "545.23", "cuda": "12.3"}
 
 
 def test_without_nvidias_library_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

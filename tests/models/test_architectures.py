@@ -207,6 +207,20 @@ def test_positions_that_a_configuration_does_not_tell_are_transformers_default(k
         assert architecture_of(kind).longest_text({}) == default
 
 
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("bert", {"max_position_embeddings": "many"}),
+        ("bert", {"max_position_embeddings": None}),
+        ("roberta", {"pad_token_id": None}),
+    ],
+)
+def test_positions_that_are_no_number_are_refused(kind: str, content: dict[str, Any]) -> None:
+    (name,) = content
+    with pytest.raises(UsageError, match=f"{name} is .* expected a whole number"):
+        architecture_of(kind).longest_text(content)
+
+
 def test_a_method_that_fits_no_part_is_refused_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
+import shutil
 from pathlib import Path
 
 import peft
 import pytest
 import torch
 from bitsandbytes.nn.modules import Linear4bit
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
@@ -74,6 +78,42 @@ def test_every_method_attaches_to_what_it_declares(
         assert detail == "no adapter, as declared"
     elif method.adapter.targets is not None:
         assert len(classifier.adapted_modules()) == 2 * len(method.adapter.targets)
+
+
+@pytest.mark.parametrize("missing", ["encoder.layer.1.output.dense.weight", "pooler.dense.bias"])
+def test_weights_that_lack_a_part_of_the_backbone_are_refused(
+    tiny_bert: Path, tmp_path: Path, missing: str
+) -> None:
+    """transformers would draw it at random, and the record would say that it was pretrained."""
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "part"))
+    tensors = load_file(folder / "model.safetensors")
+    (name,) = [name for name in tensors if name.endswith(missing)]
+    del tensors[name]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UsageError, match=f"{re.escape(name)} is not in its weights"):
+        load_backbone(folder)
+
+
+def test_weights_without_a_head_get_a_fresh_one(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "headless"))
+    tensors = load_file(folder / "model.safetensors")
+    body = {name: t for name, t in tensors.items() if not name.startswith("classifier")}
+    assert len(body) == len(tensors) - 2
+    save_file(body, folder / "model.safetensors", metadata={"format": "pt"})
+    heads = [load_backbone(folder, seed=seed).classifier.weight for seed in (1, 1, 2)]
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+
+
+def test_the_task_of_a_folder_is_not_taken_over(tiny_bert: Path, tmp_path: Path) -> None:
+    """A cross-encoder's "regression" would have its own loss chosen for classes."""
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "regression"))
+    file = folder / "config.json"
+    content = {**json.loads(file.read_text()), "problem_type": "regression"}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    source = locate_backbone(str(folder), Weights.PRETRAINED)
+    config = classifier_config(source, labels=2, dropout=None)
+    assert config.problem_type == "single_label_classification"
 
 
 @pytest.mark.parametrize("kind", ["tiny_bert", "tiny_roberta"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import struct
@@ -127,6 +128,25 @@ def test_a_folder_without_a_config(bare_model: Path) -> None:
 def test_a_config_that_names_no_model_type(bare_model: Path, content: str) -> None:
     (bare_model / "config.json").write_bytes(content.encode("latin-1"))
     assert f"{bare_model / 'config.json'} names no model_type" in refused(bare_model)
+
+
+def test_files_that_may_not_be_read(bare_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(Path, "read_text", forbidden)
+        assert "config.json can't be read: Permission denied" in refused(str(bare_model))
+    monkeypatch.setattr(Path, "open", forbidden)
+    assert "can't be read: Permission denied" in refused(str(bare_model))
+
+
+def test_a_folder_whose_name_is_no_text_has_one_in_records(bare_model: Path) -> None:
+    folder = bare_model.parent / os.fsdecode(b"caf\xe9")
+    bare_model.rename(folder)
+    source = locate_backbone(str(folder), PRETRAINED)
+    assert source.name == r"caf\udce9"
+    assert source.path == str(folder)
 
 
 def test_a_model_type_that_is_no_text(bare_model: Path) -> None:
@@ -326,6 +346,32 @@ def test_only_what_is_needed_is_downloaded(
     assert {"config.json", "tokenizer.json", "vocab.txt"} <= patterns
     assert {pattern for pattern in patterns if "safetensors" in pattern} == wanted
     assert not any(pattern.endswith((".bin", ".py", ".pt", "*")) for pattern in patterns)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_part_of_a_repository_in_the_cache_is_completed(
+    hub: Hub, bare_model: Path, monkeypatch: pytest.MonkeyPatch, listed: bool
+) -> None:
+    """Whatever else downloads single files leaves no list of all, by which a part shows."""
+    hub.folder = bare_model
+    if listed:
+        monkeypatch.setattr("huggingface_hub.get_cached_repo_tree", lambda *_, **__: ["a file"])
+    locate_backbone(f"owner/model@{REVISION}", PRETRAINED)
+    assert [question.get("local_files_only", False) for question in hub.asked] == (
+        [True] if listed else [True, False]
+    )
+
+
+def test_what_is_cached_is_used_where_the_hub_is_out_of_reach(
+    hub: Hub, bare_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise OSError("no route to host")
+
+    hub.folder = bare_model
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", unreachable)
+    found = locate_backbone(f"owner/model@{REVISION}", PRETRAINED)
+    assert found.identity == locate_backbone(str(bare_model), PRETRAINED).identity
 
 
 @pytest.mark.parametrize("weights", [PRETRAINED, RANDOM])

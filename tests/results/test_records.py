@@ -182,12 +182,34 @@ def test_a_file_that_can_not_be_written_whole_stays_as_it_was(record, tmp_path):
     [
         ("{line}\n\n{half}", r"records.jsonl, line 3 is not JSON"),
         ("{line}\n[1]", r"records.jsonl, line 2 is no peftcore record"),
+        ("{line}\n" + "1" * 5000, r"records.jsonl, line 2 is not JSON"),
+        ("{line}\n" + "[" * 100_000, r"records.jsonl, line 2 is not JSON"),
     ],
 )
 def test_a_broken_line_is_named(record, tmp_path, text, match):
     line = record().to_line()
     path = tmp_path / "records.jsonl"
     path.write_text(text.format(line=line, half=line[:100]), encoding="utf-8")
+    with pytest.raises(UsageError, match=match):
+        list(read_records(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda c: c["trial"].update(task=5), "task is 5: expected an object"),
+        (lambda c: c["environment"].update(packages=[1]), "packages is .* expected an object"),
+        (lambda c: c["measurement"].update(accuracy="high"), "accuracy is 'high': expected a num"),
+        (lambda c: c["measurement"].update(operations=True), "operations is True: expected a num"),
+        (lambda c: c["trial"].update(scenario="a\ud800"), "is no scenario's name|surrogates"),
+        (lambda c: c.update(error="a\ud800"), "surrogates not allowed"),
+    ],
+)
+def test_what_is_of_another_type_is_refused_in_a_file(record, tmp_path, change, match):
+    content = record().to_json()
+    change(content)
+    path = tmp_path / "records.jsonl"
+    path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(UsageError, match=match):
         list(read_records(path))
 

@@ -102,6 +102,19 @@ def test_a_cancelled_trial_never_takes_the_place_of_one_that_ended_well(record, 
         assert store.records() == [record()]
 
 
+def test_what_ended_well_and_what_is_newer_is_better(record, tmp_path):
+    def made(outcome, day):
+        return record(outcome=outcome, created=f"2026-02-{day}T00:00:00+00:00")
+
+    with Store(tmp_path) as store:
+        assert not store.has_better(made(Outcome.FAILED, "01"))
+        store.commit(made(Outcome.OK, "02"))
+        assert store.has_better(made(Outcome.FAILED, "03"))
+        assert store.has_better(made(Outcome.OK, "01"))
+        assert not store.has_better(made(Outcome.OK, "02"))
+        assert not store.has_better(made(Outcome.OK, "03"))
+
+
 def test_records_come_oldest_first_and_by_scenario(record, tmp_path):
     times = [f"2026-01-0{day}T00:00:00+00:00" for day in (3, 1, 2)]
     with Store(tmp_path) as store:

@@ -274,6 +274,21 @@ def test_a_child_that_is_killed_leaves_no_scratch_files(
     assert list(place.iterdir()) == []
 
 
+def test_a_trial_for_which_there_is_no_room_fails_with_its_reason(
+    make_trial: MakeTrial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = make_trial("bow")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    report = run(trial)
+    assert report.outcome is Outcome.FAILED
+    assert "no process could be started for it: No such file" in str(report.error)
+
+
+def test_gpus_are_counted_as_the_driver_counts_them() -> None:
+    """The fastest first, which is CUDA's own order, is not what leases and records go by."""
+    assert process.child_environment("1")["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
 def test_a_timeout_longer_than_the_system_can_wait_is_one(make_trial: MakeTrial) -> None:
     report = run(make_trial("bow"), timeout_seconds=1e12)
     assert report.outcome is Outcome.OK, report.error
