@@ -23,11 +23,14 @@ class Data:
 
     Attributes:
         finished: their records.
-        seeds: of all trials, finished or not.
     """
 
     finished: Mapping[str, Mapping[int, Content]]
-    seeds: frozenset[int]
+
+    @property
+    def several(self) -> bool:
+        """Whether any method has finished trials of several seeds."""
+        return any(len(trials) > 1 for trials in self.finished.values())
 
     @property
     def kept(self) -> bool:
@@ -129,4 +132,4 @@ def gather(contents: Sequence[Content]) -> Data:
     for one in sorted(contents, key=lambda content: int(content["trial"]["seed"])):
         if one["outcome"] == "ok" and one["measurement"] is not None:
             finished.setdefault(str(one["trial"]["method"]), {})[one["trial"]["seed"]] = one
-    return Data(finished, frozenset(int(one["trial"]["seed"]) for one in contents))
+    return Data(finished)

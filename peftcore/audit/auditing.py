@@ -99,7 +99,11 @@ def audit(folder: Path) -> Audit:
     """
     ledger = Ledger()
     published = read_published(folder, ledger)
-    check_records(published.records, ledger)
+    try:
+        check_records(published.records, ledger)
+    except Exception as error:  # Records from anywhere may hold values of any type and size.
+        why = shown(f"{type(error).__name__}: {error}")
+        ledger.that(False, RECORDS_NAME, f"they can't be checked: {why}")
     parts = [_part(RECORDS_PART, ledger)]
     kind = kind_of([one.record for one in published.records]) if published.records else None
     for name, check in ((RENDERED_PART, check_rendering), (RECOMPUTED_PART, recompute)):

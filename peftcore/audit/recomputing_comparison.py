@@ -170,7 +170,7 @@ def recompute_comparison(text: str, contents: Sequence[Content], ledger: Ledger)
             _flips(table, data, ledger)
         elif table.section == "Agreement between methods":
             _agreement(table, data, ledger)
-    if data.kept and len(data.seeds) == 1:
+    if data.kept and not data.several:
         _discordant(text, data, ledger)
 
 
@@ -197,7 +197,7 @@ def _metrics(table: Table, data: Data, ledger: Ledger) -> None:
         if "Accuracy (%)" in columns and data.kept:
             means = data.means(slug)
             follows = [float(np.mean(means))]
-            if len(means) > 1 or len(data.seeds) == 1:
+            if len(means) > 1 or not data.several:
                 follows += interval_of(data, slug)
             cells.numbers(line, row, columns["Accuracy (%)"], follows)
 
@@ -289,6 +289,11 @@ def _classes(table: Table, data: Data, ledger: Ledger) -> None:
             cells.numbers(line, row, column, follows)
 
 
+def _place_of_declaration(slug: str) -> tuple[int, str]:
+    known = [method.slug for method in METHODS]
+    return (known.index(slug) if slug in known else len(known), slug)
+
+
 def _mean_and_deviation(values: NDArray[np.float64]) -> list[float]:
     known = values[~np.isnan(values)]
     deviation = [float(np.std(known, ddof=1))] if len(known) > 1 else []
@@ -299,11 +304,14 @@ def _less_best(table: Table, data: Data, ledger: Ledger) -> None:
     cells, columns = Cells(table, ledger), columns_of(table)
     head = next(head for head in table.columns if head.startswith("Less "))
     best = data.slug(head.removeprefix("Less ").removesuffix(" (points)"))
-    candidates = [slug for slug in data.right if slug not in _REFERENCES]
+    candidates = sorted(
+        (slug for slug in data.right if slug not in _REFERENCES), key=_place_of_declaration
+    )
     if best is None or best not in candidates:
         ledger.that(False, f"{REPORT_NAME}, column “{shown(head)}”", "it names no candidate")
         return
-    # Those with most seeds first, each against the one that leads so far.
+    # Those with most seeds first, each against the one that leads so far: over the seeds that two
+    # have in common one may lead another in a ring, so that their order counts.
     leader = best
     for place, slug in enumerate(sorted(candidates, key=lambda one: -len(data.right[one]))):
         if place == 0 or _lead(data, slug, leader) > 1e-12:
@@ -447,7 +455,7 @@ def _flips(table: Table, data: Data, ledger: Ledger) -> None:
 
 def _agreement(table: Table, data: Data, ledger: Ledger) -> None:
     cells = Cells(table, ledger)
-    several = len(data.seeds) > 1
+    several = len({seed for trials in data.finished.values() for seed in trials}) > 1
     for line, row, slug in _rows(table, data):
         for column, head in enumerate(table.columns[1:], start=1):
             other = data.slug(head)

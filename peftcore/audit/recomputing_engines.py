@@ -153,9 +153,10 @@ def _growth(table: Table, contents: Sequence[Content], ledger: Ledger) -> None:
         ]
         trainer = _runs(mine, lambda trial: trial["engine"] == "trainer")
         engine = _runs(mine, lambda trial: trial["engine"] == "peftcore")
+        both = trainer.keys() & engine.keys()
         for first, name, factor in ((6, "step_seconds", 1e3), (9, "peak_bytes", 1e-9)):
             for column, runs in ((first, trainer), (first + 1, engine)):
-                values = [v for m in runs.values() if (v := m.get(name)) is not None]
+                values = [v for seed in both if (v := runs[seed].get(name)) is not None]
                 follows = [factor * float(np.median(values))] if values else []
                 cells.numbers(line, row, column, follows)
             cells.numbers(line, row, first + 2, _ratios(trainer, engine, name))

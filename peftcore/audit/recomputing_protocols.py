@@ -113,19 +113,19 @@ def _gaps(table: Table, sides: tuple[Data, Data], ledger: Ledger) -> None:
             for slug in after.right
             if slug != "full"
             and _has_steps(before, slug)
-            and (seeds := _shared(before, after, slug, "full"))
+            # One seed has no test of a change of a difference.
+            and len(seeds := _shared(before, after, slug, "full")) > 1
         }
     )
-    several = all(len(apart) > 1 for apart in closed.apart.values())
     cells, columns = Cells(table, ledger), columns_of(table)
     for line, row in table.rows:
         slug = after.slug(plain_name(row[0]))
-        if slug is None or slug not in closed.apart:
+        if slug is None or not _shared(before, after, slug, "full"):
             continue
         for side, column in zip(sides, (1, 2), strict=True):
             cells.numbers(line, row, column, side.difference(slug, "full"))
-        if not several:
-            # One seed has no test of a change of a difference.
+        if slug not in closed.apart:
+            cells.words(line, row, columns["The gap is"], "untested")
             continue
         cells.numbers(line, row, 3, closed.difference(slug))
         cells.test(line, row, 4, closed.p[slug], closed.p[slug] < 0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,13 +27,19 @@ def recompute_rates(text: str, contents: Sequence[Mapping[str, Any]], ledger: Le
                 right = [p == y for p, y in pairs]
                 tried.setdefault(rate, []).append(100 * sum(right) / len(right))
         best = max((value for values in tried.values() for value in values), default=None)
+        bold = [found for cell in row[1:] for found in re.findall(r"\*\*([^*]+)\*\*", cell)]
+        ledger.that(
+            len(bold) == (best is not None),
+            cells.place(line, row[0], 0),
+            "not one accuracy is bold as the best",
+            published=bold,
+        )
         for column, rate in enumerate(table.columns[1:], start=1):
             values = tried.get(rate, [])
             if "failed" not in row[column]:
                 cells.numbers(line, row, column, values)
-            bold = row[column].startswith("**")
             ledger.that(
-                bold <= (best in values),
+                ("**" in row[column]) <= (best in values),
                 cells.place(line, row[0], column),
                 "it is bold, but another rate is better",
             )

@@ -71,7 +71,7 @@ def _known_columns(headings: list[str], rows: list[list[str]]) -> str:
 def _on_texts(summary: Summary) -> str:
     """Return the heading of the intervals on texts like these."""
     heading = Estimand.TEXTS.capitalize()
-    return f"{heading} (these models alone)" if len(summary.seeds) == 1 else heading
+    return heading if summary.several_seeds else f"{heading} (these models alone)"
 
 
 def _with_accuracy(summary: Summary) -> list[MethodSummary]:
@@ -112,8 +112,9 @@ def notes(summary: Summary) -> str | None:
             f"Intervals are at 95%, each by itself. “{Estimand.TEXTS.capitalize()}” asks what "
             "other seeds would give on other test examples of this kind, "
             f"“{Estimand.TEST_SET}” what other seeds would give on the same examples.",
+            *summary.one_seed_note,
         ]
-    if len(summary.seeds) == 1:
+    if not summary.several_seeds:
         sentences.append(
             f"There is one seed, and {ONE_SEED}: the intervals are those of the models that were "
             "trained, on texts like these, and methods are told apart, or not, only as these "

@@ -256,17 +256,19 @@ def what_tests_mean(summary: Summary) -> str | None:
     with_accuracy = [m for m in summary.methods if m.mean(ACCURACY) is not None]
     if len(with_accuracy) < 2:
         return None
-    if len(summary.seeds) == 1:
+    if not summary.several_seeds:
         return (
             "Each test asks whether two trained models differ on texts like these (McNemar's "
             "exact test, corrected by Holm's procedure for there being several); "
             f"{ONE_SEED}, so nothing here tells a method from a lucky draw of weights and of "
             "training examples."
         )
-    return (
+    sentences = [
         "Intervals and tests of differences are about other seeds and other test examples: two-way "
         "variance components of seeds and examples, paired, with Satterthwaite's degrees of "
         "freedom and the variance over seeds drawn towards what the methods have in common. Two "
         "methods are told apart where p < 0.05 after Holm's correction for all pairs; intervals "
-        "are not corrected, so that one which excludes zero need not be enough."
-    )
+        "are not corrected, so that one which excludes zero need not be enough.",
+        *summary.one_seed_note,
+    ]
+    return " ".join(sentences)

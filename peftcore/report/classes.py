@@ -36,7 +36,7 @@ class ByClass:
 
 
 def by_class(record: Record) -> ByClass | None:
-    """Return what a record's predictions tell of the classes; ``None`` without predictions.
+    """Return what predictions tell of the classes; ``None`` if they or those are not told.
 
     Macro-F1 is that of scikit-learn, over the classes that are there or predicted: of another no
     answer is right or wrong, and a test set without it would pull the mean down for any model.
@@ -45,12 +45,15 @@ def by_class(record: Record) -> ByClass | None:
     Chemistry 28, 2004).
     """
     predictions, labels = record.predictions, record.labels
+    task = record.trial.get("task") or {}
+    if "labels" not in task:
+        return None
     if not predictions or not labels or len(predictions) != len(labels):
         return None
     # Slow to import, and needed where a report is written alone.
     from sklearn.metrics import f1_score, matthews_corrcoef, recall_score
 
-    classes = range(int(record.trial["task"]["labels"]))
+    classes = range(int(task["labels"]))
     there = set(labels)
     recalls = recall_score(labels, predictions, labels=classes, average=None, zero_division=0)
     return ByClass(

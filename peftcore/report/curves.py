@@ -116,7 +116,7 @@ def caption_of(summary: Summary, *, spread: str, of_one: str) -> str:
         ended = any(recipe.get("evaluation") == "end" for recipe in recipes)
         when = "at the end of training" if ended else "after each epoch"
         caption += f" and accuracy on the test set {when}, whose axis doesn't start at zero"
-    if len(summary.seeds) > 1:
+    if summary.several_seeds:
         caption += (
             f"; means over the seeds that finished, with {spread} from the lowest to the highest "
             "of them"

@@ -148,7 +148,8 @@ def protocols_section(compared: Sequence[TwoProtocols], images: Mapping[str, str
     for one in known:
         blocks += [
             f"Each method by the protocol `{one.before}` ({_WORDS[one.before]}) and by "
-            f"`{one.after}` ({_WORDS[one.after]}), with the same seeds and test examples.",
+            f"`{one.after}` ({_WORDS[one.after]}), on the same test examples. What was gained is "
+            "with the seeds that both have.",
             _rates_table(one),
         ]
         gaps = _gaps_table(one)

@@ -204,8 +204,8 @@ def _edges(records: Sequence[Record], methods: Sequence[MethodSummary]) -> list[
     at_edge = []
     for method in methods:
         mine = [record for record in records if record.method == method.slug]
-        tried = sorted(_rate(record) for record in mine)
-        if _rate(max(mine, key=_accuracy)) in (tried[0], tried[-1]):
+        tried, best = sorted(_rate(record) for record in mine), max(mine, key=_accuracy)
+        if accuracy_percent(best) is not None and _rate(best) in (tried[0], tried[-1]):
             at_edge.append(escape(method.name))
     if not at_edge:
         return []

@@ -58,6 +58,7 @@ class Default:
             is wholly below.
         untested: candidates that could not be tested against the best one.
         alone: whether nothing else qualified.
+        whole: whether all candidates with an accuracy did.
     """
 
     method: MethodSummary
@@ -66,6 +67,7 @@ class Default:
     behind: tuple[MethodSummary, ...]
     untested: tuple[MethodSummary, ...]
     alone: bool
+    whole: bool
 
 
 def eligible(summary: Summary) -> list[MethodSummary]:
@@ -104,6 +106,7 @@ def default(summary: Summary) -> Default | None:
         behind=tuple(m for m in level if m not in equals),
         untested=untested,
         alone=len(methods) == 1,
+        whole=all(m in methods for m in summary.candidates if m.mean(ACCURACY) is not None),
     )
 
 
@@ -250,9 +253,10 @@ def _why(choice: Default) -> str:
     if choice.untested and not choice.equals:
         return "the most accurate; whether a cheaper one equals it can't be tested"
     if choice.method is choice.best and not choice.equals:
+        others = "every other method" if choice.whole else "every other method that qualifies"
         if choice.behind:
-            return "the most accurate, and the interval of every other method is below it"
-        return "the most accurate, and every other method is told apart from it"
+            return f"the most accurate, and the interval of {others} is below it"
+        return f"the most accurate, and {others} is told apart from it"
     doubt = as_far_as_told([choice.best, *choice.equals], TRAIN_TIME)
     if choice.method is choice.best:
         return (
@@ -265,12 +269,17 @@ def _why(choice: Default) -> str:
 
 def _highest_accuracy(summary: Summary) -> UseCase:
     need = "The highest accuracy, at any cost"
-    methods = eligible(summary)
-    leaders = best_of(methods, ACCURACY)
     choice = default(summary)
-    if not leaders or choice is None:
+    if choice is None:
         return UseCase(need=need, methods=MISSING, why=_no_accuracy(summary))
-    why = f"{with_unit(ACCURACY, leaders[0].mean(ACCURACY))} is the highest"
+    best = choice.best
+    accuracy = with_unit(ACCURACY, best.mean(ACCURACY))
+    leaders = best_of(eligible(summary), ACCURACY)
+    if best in leaders:
+        why = f"{accuracy} is the highest"
+    else:
+        # Another's mean is over other seeds, and on those that both have it is lower.
+        leaders, why = [best], f"{accuracy}, the most accurate with the seeds in common"
     level = [method for method in (*choice.equals, *choice.behind) if method not in leaders]
     if level:
         why += f"; not told apart from it: {_names(level)}"
@@ -346,7 +355,7 @@ def what_would_settle(summary: Summary) -> str | None:
     if choice is None or choice.alone:
         return None
     texts = []
-    if len(summary.seeds) < 5:
+    if max(len(method.finished) for method in summary.candidates) < 5:
         texts.append("more seeds (`--peft-seeds 5`), which show whether it holds with them")
     needed = _examples_to_tell_apart(summary, choice)
     if needed is not None:

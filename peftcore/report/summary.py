@@ -20,6 +20,7 @@ from peftcore.report.metrics import (
     Metric,
 )
 from peftcore.report.pairing import PairedAccuracy
+from peftcore.report.wording import ONE_SEED
 from peftcore.results.records import Record
 from peftcore.scenarios import SCENARIOS, Protocol
 from peftcore.trials import Outcome
@@ -197,6 +198,11 @@ class Summary:
         return tuple(sorted({record.seed for record in self.records}))
 
     @property
+    def several_seeds(self) -> bool:
+        """Whether any method has finished trials of several seeds, so that they tell of others."""
+        return any(len(method.finished) > 1 for method in self.methods)
+
+    @property
     def pretrained(self) -> bool:
         """Whether the backbone was pretrained, so that accuracy means something."""
         return all(record.pretrained for record in self.records)
@@ -221,7 +227,7 @@ class Summary:
     @property
     def error_note(self) -> str:
         """What the brackets after an accuracy stand for, in this report."""
-        if len(self.seeds) > 1:
+        if self.several_seeds:
             return (
                 "[…] is the 95% interval on texts like these: with other seeds and other test "
                 "examples"
@@ -233,13 +239,24 @@ class Summary:
         )
 
     @property
+    def one_seed_note(self) -> list[str]:
+        """What intervals and tests are of where one seed alone finished, and of others several."""
+        alone = [method for method in self.methods if len(method.values(ACCURACY)) == 1]
+        if not alone or not self.several_seeds:
+            return []
+        return [
+            f"Of {method_names(alone)} one seed finished, and {ONE_SEED}: the interval is that of "
+            "the trained model, and tests are of two trained models (McNemar's exact test)."
+        ]
+
+    @property
     def error_bars_note(self) -> str:
         """What the error bars of figures stand for, in this report, and what times are worth."""
         note = (
             "Error bars are the 95% interval of accuracy on texts like these of one trained "
             "model; one seed says nothing about other seeds, nor how times and memory vary"
         )
-        if len(self.seeds) > 1:
+        if self.several_seeds:
             note = (
                 "Error bars of accuracy are its 95% interval on texts like these (other seeds, "
                 "other test examples), those of time and memory one standard deviation over seeds"
@@ -267,7 +284,7 @@ class Summary:
         ends: tuple[float, float] | None = None
         if metric is ACCURACY:
             # One finished seed among several: its model's interval is not what the others' mean.
-            if len(values) > 1 or len(self.seeds) == 1:
+            if len(values) > 1 or not self.several_seeds:
                 ends = self.inference.accuracies[method.slug].interval
         elif len(values) > 1:
             spread = statistics.stdev(values)

@@ -144,7 +144,7 @@ def key_metrics_notes(summary: Summary) -> list[str]:
         )
     elif any(method.mean(ACCURACY) is not None for method in summary.methods):
         notes.append(f"{summary.error_note}.")
-    if len(summary.seeds) > 1:
+    if summary.several_seeds:
         notes.append("± is the standard deviation over the seeds that finished.")
     bold = "The best method of each column is bold"
     if any(level_with_best(summary, method) for method in summary.candidates):

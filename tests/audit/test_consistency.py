@@ -63,6 +63,10 @@ def test_keys_that_old_records_lack_are_no_error(contents, tmp_path):
         (("trial", "recipe", "epochs"), 4, "setting_id is not the fingerprint"),
         (("trial", "data", "identity"), "sha256:0", "setting_id is not the fingerprint"),
         (("trial", "seed"), 7, "trial.id is not that"),
+        # As many as would fill the memory if they were counted up.
+        (("trial", "recipe", "epochs"), 10**9, "epoch accuracies are not those"),
+        (("trial", "task", "repeats"), 2**31 - 1, "losses are not one a step"),
+        (("trial", "recipe", "epochs"), 2.0, "setting_id is not the fingerprint"),
         (("created",), "yesterday", "created is no date"),
         (("error",), "it failed", "it ended well but tells an error"),
         (("outcome",), "oom", "did not end well but has measurement"),

@@ -1,6 +1,6 @@
 import pytest
 
-from peftcore.report import accuracies
+from peftcore.report import accuracies, analysis, recommend
 from peftcore.report.summary import summarise
 from tests.report.test_tables import cells
 
@@ -55,6 +55,26 @@ def test_differences_are_from_the_best_candidate(seeds):
     far = cells(text, "IA3")
     assert (far["Told apart?"], far["Within ±0.5 points?"]) == ("yes, p = 0.001", "no")
     assert "| Full" not in text
+
+
+def test_what_one_seed_tells_is_not_said_to_be_about_others(record):
+    """Its interval is Wilson's and its tests are McNemar's, in a table that speaks of seeds."""
+    full = [record("full", seed=s, accuracy=0.91 + s / 1000) for s in (1, 2, 3)]
+    summary = summarise([*full, record("lora", seed=1), record("ia3", seed=1)])
+    alone = "Of LoRA and IA3 one seed finished, and one seed says nothing about other seeds"
+    assert alone in accuracies.notes(summary)
+    assert alone in analysis.what_tests_mean(summary)
+    assert alone not in accuracies.notes(summarise(full))
+
+
+def test_seeds_that_failed_tell_nothing_of_other_seeds(record):
+    failed = [record("full", seed=s, outcome="oom", error="x") for s in (2, 3)]
+    summary = summarise([record("full", seed=1), *failed, record("lora", seed=1)])
+    assert "these models alone" in accuracies.accuracies(summary)
+    assert accuracies.notes(summary).startswith("There is one seed, and")
+    assert "one trained model" in summary.error_note
+    assert "McNemar" in analysis.what_tests_mean(summary)
+    assert "more seeds" in recommend.what_would_settle(summary)
 
 
 def test_one_seed_has_no_column_of_what_it_can_not_tell(study):

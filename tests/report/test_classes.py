@@ -93,6 +93,11 @@ def test_macro_f1_is_over_the_classes_that_are_there_or_predicted() -> None:
 
 def test_without_predictions_there_is_no_section() -> None:
     assert by_class(build("lora", keep_predictions=False)) is None
+    made = build("lora")
+    trial = {name: value for name, value in made.trial.items() if name != "task"}
+    untold = dataclasses.replace(made, trial=trial)
+    assert by_class(untold) is None
+    assert classes_section(summarise([untold])) == []
     assert classes_section(summarise([build("lora", keep_predictions=False)])) == []
     assert classes_section(summarise([build("lora", weights="random")])) == []
 

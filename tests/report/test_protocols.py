@@ -160,6 +160,23 @@ def test_the_report_is_the_same_from_the_records_it_writes(tmp_path: Path) -> No
     assert "each the best of a search of its own" in text
 
 
+def test_one_method_with_one_seed_leaves_the_others_checked(tmp_path: Path) -> None:
+    records = [one for one in both(GAPS) if one.method != "qlora" or one.seed == 42]
+    text = write_report(records, tmp_path).read_text(encoding="utf-8")
+    contents = [one.to_json() for one in records]
+    whole = Ledger()
+    recompute_comparison(text, contents, whole)
+    assert whole.findings == []
+    section = text.index("The gap is ")
+    end = text.index("\n\n", section)
+    for right in ("the rate's and the method's", "untested"):
+        place = text.rindex(right, section, end)
+        wrong = Ledger()
+        changed = text[:place] + text[place:].replace(right, "the method's", 1)
+        recompute_comparison(changed, contents, wrong)
+        assert wrong.findings, right
+
+
 def test_the_bar_is_of_the_seeds_that_both_protocols_have() -> None:
     """Its means are of all seeds, by which a bar could end on the wrong side of its own dot."""
     records = both({"full": (0.91, 0.912), "lora": (0.60, 0.911)})

@@ -48,6 +48,37 @@ def row(text: str, method: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+def test_of_trials_that_all_failed_none_is_the_best(search: list[Record]) -> None:
+    failed = [
+        dataclasses.replace(
+            one, outcome=Outcome.NAN, measurement=None, predictions=None, labels=None
+        )
+        if one.method == "lora"
+        else one
+        for one in search
+    ]
+    text = compose(failed)
+    assert "lies at the edge" not in text
+    assert "**" not in "".join(row(text, "LoRA"))
+    ledger = Ledger()
+    recompute_rates(text, [one.to_json() for one in failed], ledger)
+    assert ledger.findings == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [("**86.0**", "86.0"), ("85.1", "**85.1**"), ("84.9", "**84.9**")],
+)
+def test_that_the_best_of_each_is_bold_is_checked(
+    search: list[Record], right: str, wrong: str
+) -> None:
+    text = compose(search)
+    assert text.count(right) == 1
+    ledger = Ledger()
+    recompute_rates(text.replace(right, wrong), [one.to_json() for one in search], ledger)
+    assert ledger.findings
+
+
 def test_several_rates_of_one_method_and_seed_are_a_search(search: list[Record]) -> None:
     assert is_search(search)
     assert not is_search(search[1:3])

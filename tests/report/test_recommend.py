@@ -222,6 +222,30 @@ def test_with_five_seeds_no_more_are_asked_for(record):
     assert recommend.what_would_settle(summarise(records)) is None
 
 
+def test_the_highest_accuracy_is_that_of_the_most_accurate(record):
+    """IA3 finished its one seed with 95%, where LoRA had 96%: by the means it would lead."""
+    lora = [record("lora", seed=s, accuracy=a) for s, a in ((42, 0.96), (43, 0.90), (44, 0.90))]
+    full = [record("full", seed=s, accuracy=0.80) for s in (42, 43, 44)]
+    summary = summarise([*full, *lora, record("ia3", seed=42, accuracy=0.95)])
+    assert "**LoRA**" in recommend.answer(summary)
+    case = next(case for case in recommend.use_cases(summary) if case.need == ACCURATE)
+    assert case.methods == "LoRA"
+    assert case.why.startswith("92.00%, the most accurate with the seeds in common")
+
+
+def test_a_method_that_does_not_qualify_is_not_said_to_be_told_apart(record):
+    """By its mean it is under the bag of words; by a seed that collapsed, nothing is told of it."""
+    records = [
+        record(method, seed=s, accuracy=accuracy + s / 1000)
+        for method, accuracy in (("full", 0.92), ("lora", 0.88), ("bow", 0.80))
+        for s in (1, 2, 3)
+    ]
+    qlora = [record("qlora", seed=s, accuracy=a) for s, a in ((1, 0.92), (2, 0.92), (3, 0.5))]
+    text = recommend.answer(summarise([*records, *qlora]))
+    assert "and every other method that qualifies is told apart from it" in text
+    assert "and every other method is told apart from it" in recommend.answer(summarise(records))
+
+
 def test_a_method_that_finished_the_easier_seeds_alone_does_not_lead(record):
     """Full has the higher mean of its own seeds, and the lower accuracy on each that both ran."""
     records = [

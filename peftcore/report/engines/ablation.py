@@ -132,6 +132,7 @@ def draw_ablation(runs: Sequence[Runs]) -> Plot | None:
     axes = figure.subplots()
     look = looks([run.summary.slug for run in runs])
     height = 0.8 / len(runs)
+    labelled = set()
     for number, run in enumerate(runs):
         for row, name in enumerate(names):
             spread = run.cost_without(name, COSTS["Step"])
@@ -148,8 +149,9 @@ def draw_ablation(runs: Sequence[Runs]) -> Plot | None:
                 hatch=mine.hatch,
                 edgecolor="white",
                 linewidth=0,
-                label=plain(run.summary.name) if row == 0 else None,
+                label=None if number in labelled else plain(run.summary.name),
             )
+            labelled.add(number)
             ends = [[spread.middle - min(spread.ratios)], [max(spread.ratios) - spread.middle]]
             axes.errorbar(spread.middle, where, xerr=ends, color="0.3", capsize=2, linewidth=1)
     axes.axvline(1, color="#444444", linewidth=1, linestyle="--")

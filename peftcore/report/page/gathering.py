@@ -117,7 +117,7 @@ def gather_page(summary: Summary, flips: Sequence[MethodFlips]) -> dict[str, Any
         "full": full and one_line(full.slug),
         "bagOfWords": bag_of_words and one_line(bag_of_words.slug),
         "caveat": summary.caveat is not None,
-        "severalSeeds": len(summary.seeds) > 1,
+        "severalSeeds": summary.several_seeds,
         "onGpu": summary.memory.key.startswith("gpu") if learned else None,
         "memory": summary.memory.key,
         "metrics": [

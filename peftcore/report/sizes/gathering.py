@@ -35,9 +35,9 @@ class BySize:
 
     @property
     def seeds(self) -> int:
-        """The largest number of seeds that a method has at a size."""
+        """The largest number of seeds that a method finished at a size; at least one."""
         return max(
-            len({r.seed for r in method.records if size_of(r) == size})
+            len({r.seed for r in method.finished if size_of(r) == size}) or 1
             for method in self.methods
             for size in self.sizes
         )

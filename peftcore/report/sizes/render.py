@@ -113,7 +113,11 @@ def compose(found: BySize, plots: Sequence[Plot]) -> str:
 
 def _brackets(found: BySize) -> str:
     if found.seeds > 1:
-        return "[…] is the 95% interval on texts like these: with other seeds and other texts"
+        note = "[…] is the 95% interval on texts like these: with other seeds and other texts"
+        known = [found.accuracy(m.slug, size) for m in found.methods for size in found.sizes]
+        if any(one is not None and len(one.seeds) == 1 for one in known):
+            note += "; where one seed alone finished, of its trained model"
+        return note
     return f"[…] is the 95% interval of one trained model on other texts; {ONE_SEED}"
 
 

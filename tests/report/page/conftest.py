@@ -57,6 +57,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "mixed": [
             counting(r, processor_joules=1.0) if r.method == "qlora" else r for r in spread()
         ],
+        "ties": [
+            replace(one, measurement=replace(one.measurement, adapter_file_bytes=4_140_808))
+            if one.method == "lora" and one.measurement
+            else one
+            for one in spread()
+        ],
         "processor": [build(method, gpu=False, seed=s) for method in STUDY for s in (1, 2)],
     }
     found = {}

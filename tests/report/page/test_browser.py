@@ -313,6 +313,15 @@ def test_the_chooser_answers_with_the_reason(open_page: Open) -> None:
     )
 
 
+def test_the_chooser_names_what_takes_as_little(open_page: Open) -> None:
+    """Of two that take the same, the more accurate; and it is not called the one with the least."""
+    page = open_page("ties")
+    text = ask(page, loss=50, goal="room", adapters=50)
+    assert text.startswith("Use LoRA.")
+    assert "none has less room for the adapters, and QLoRA has as much, by the means" in text
+    assert "it is the one with the least" not in text
+
+
 def test_the_chooser_says_what_can_not_be(open_page: Open) -> None:
     page = open_page("seeds")
     text = ask(page, memory=0.5)
@@ -518,6 +527,7 @@ def test_flipped_examples_are_listed_by_method(open_page: Open) -> None:
     page.get_by_role("button", name="Show all").click()
     assert rows.count() == int(whole)
     assert page.locator("#flip-more").is_hidden()
+    assert page.locator(":focus").get_attribute("aria-label") == "Table of flipped examples"
     full, own = (int(text) for text in rows.first.locator("td").all_inner_texts()[3:])
     assert (full >= 2, own <= 1) == (True, True)
     page.locator("#flip-kind").select_option("gained")

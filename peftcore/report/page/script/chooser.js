@@ -93,8 +93,13 @@ function reasons({ asked, goal, rival, pick, enough, open }) {
     asked.evidence === "shown" ? "shown to keep within the loss" : "not shown to lose more";
   if (rest.length === 0) found.push(`No other method within the limits is ${kept}.`);
   if (goal.key !== "loss" && known.length > 0) {
+    const equal = known.filter((one) => one.cost === pick.cost);
+    const least =
+      equal.length === 0
+        ? `it is the one with the least ${goal.name}`
+        : `none has less ${goal.name}, and ${names(equal)} ${equal.length > 1 ? "have" : "has"} as much`;
     found.push(
-      `Of the ${known.length + 1} methods that are ${kept}, it is the one with the least ${goal.name}, by the means: ${costWords(method, goal, asked)}.`,
+      `Of the ${known.length + 1} methods that are ${kept}, ${least}, by the means: ${costWords(method, goal, asked)}.`,
     );
   }
   if (unknown.length > 0) {

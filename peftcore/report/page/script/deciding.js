@@ -134,7 +134,9 @@ function decide(asked) {
   const open = able.filter((one) => one.loss.known === "open");
   // Where no accuracy is known at all, not even that a larger loss is not shown counts for anything.
   const enough = asked.evidence === "open" && rival !== null ? [...within, ...open] : within;
-  const known = enough.filter((one) => one.cost !== null).toSorted((a, b) => a.cost - b.cost);
+  const byCost = (a, b) =>
+    a.cost - b.cost || (mean(b.method, "accuracy") ?? 0) - (mean(a.method, "accuracy") ?? 0);
+  const known = enough.filter((one) => one.cost !== null).toSorted(byCost);
   return {
     asked,
     goal,

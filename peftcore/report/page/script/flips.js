@@ -31,7 +31,7 @@ function fillFlips(everything) {
   const elsewhere = everything && shown.length < count ? "; flips.csv has the others" : "";
   document.getElementById("flip-count").textContent =
     shown.length === count
-      ? `${count} examples`
+      ? `${count} ${count === 1 ? "example" : "examples"}`
       : `${shown.length} of ${count} examples${elsewhere}`;
   document.getElementById("flip-more").hidden = shown.length === examples.length;
 }
@@ -42,6 +42,10 @@ if (document.getElementById("flipped")) {
     select.append(make("option", { value: one.slug }, methods.get(one.slug).name));
   select.addEventListener("change", () => fillFlips(false));
   document.getElementById("flip-kind").addEventListener("change", () => fillFlips(false));
-  document.getElementById("flip-more").addEventListener("click", () => fillFlips(true));
+  document.getElementById("flip-more").addEventListener("click", () => {
+    fillFlips(true);
+    // The button is gone: the table that it filled takes the focus.
+    document.getElementById("flip-table").closest(".wide").focus();
+  });
   fillFlips(false);
 }

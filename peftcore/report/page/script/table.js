@@ -52,7 +52,8 @@ function filterRows() {
     shown += Number(!row.hidden);
   }
   document.getElementById("count").textContent =
-    shown === rowsAsReported.length ? `${shown} rows` : `${shown} of ${rowsAsReported.length} rows`;
+    (shown === rowsAsReported.length ? `${shown}` : `${shown} of ${rowsAsReported.length}`) +
+    (rowsAsReported.length === 1 ? " row" : " rows");
 }
 
 function chooseColumns() {
