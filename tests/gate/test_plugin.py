@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 from collections.abc import Callable
@@ -10,11 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from peftcore.comparison import Comparison
 from peftcore.gate.baseline import write_baseline
+from peftcore.gate.options import Gate
+from peftcore.gate.sides import read_side
+from peftcore.gate.verdicts import GateMode, Verdict
 from peftcore.measuring.environment import describe_environment
+from peftcore.methods import find_method
+from peftcore.results.collecting import Collector
 from peftcore.results.records import Measurement, Record, read_records
 from peftcore.results.store import Store
 from peftcore.running.planning import Selection, plan
+from peftcore.running.progress import ProgressDisplay
 from peftcore.trials import Outcome, Trial
 from tests.conftest import write_bare_model
 from tests.gate.runs import run
@@ -225,6 +233,39 @@ def test_a_trial_that_is_missing_is_no_pass(
     assert result.ret == 1
     assert "gate on embedded: INVALID" in text_of(result)
     assert "no trial with seed 42" in text_of(result)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_method_that_the_scenario_has_lost_is_no_pass(
+    trials: Callable[[str], list[Trial]],
+    pytester: pytest.Pytester,
+    model: Path,
+    tiny_data: Path,
+    asked: bool,
+) -> None:
+    """Nobody left it out: the baseline has it, and without --peft-method all is expected."""
+    planned = trials("42")
+    lost = replace(planned[0], method=find_method("lora"))
+    write_baseline(pytester.path / "b.json", [ended(trial, errors=5) for trial in [*planned, lost]])
+    collector = Collector(pytester.path / ".peftcore", ProgressDisplay(io.StringIO()))
+    with Store(collector.folder) as store:
+        for trial in planned:
+            store.commit(ended(trial, errors=5))
+    selection = Selection(
+        scenario="embedded",
+        methods=METHODS if asked else None,
+        seeds=(42,),
+        model=str(model),
+        data=str(tiny_data),
+        settings=SETTINGS,
+    )
+    comparison = Comparison(selection, ("embedded",), collector)
+    comparison._plans["embedded"] = planned
+    gate = Gate(baseline=read_side(pytester.path / "b.json"), mode=GateMode.FAIL, seeds_max=None)
+    verdicts = comparison.judge(gate, lambda _: None)
+    assert ("lora" in verdicts.not_asked_for) is asked
+    if not asked:
+        assert verdicts.verdict_on("lora") is Verdict.INVALID
 
 
 def test_where_the_scenario_did_not_run_nothing_passes(
