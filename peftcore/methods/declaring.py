@@ -183,7 +183,7 @@ class Method:
         reference: whether it is a row to be beaten and not a candidate.
         rate_of: the slug of the method whose learning rate it takes in a scenario that declares
             none for it.
-        rate_times: what that rate is multiplied by.
+        rate_times: what that rate is multiplied by; docs/methods.md tells where each comes from.
     """
 
     slug: str

@@ -118,5 +118,6 @@ LORA_VARIANTS: tuple[Method, ...] = (
         adapter=_lora(),
         optimiser=Optimiser(full_gradient=True),
         rate_of="lora",
+        rate_times=2.0,
     ),
 )

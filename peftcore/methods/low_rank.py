@@ -29,6 +29,7 @@ ADALORA = Method(
     ),
     groups=(Group.POPULAR,),
     rate_of="lora",
+    rate_times=10.0,
 )
 HIRA = Method(
     slug="hira",
@@ -38,6 +39,7 @@ HIRA = Method(
     trains=Trains.ADAPTER,
     adapter=on_query_and_value("HiraConfig", r=16, hira_dropout=0.1),
     rate_of="lora",
+    rate_times=20.0,
 )
 PVERA = Method(
     slug="pvera",
@@ -79,6 +81,7 @@ LOW_RANK: tuple[Method, ...] = (
         trains=Trains.ADAPTER,
         adapter=on_query_and_value("LoHaConfig", r=8, alpha=16),
         rate_of="lora",
+        rate_times=3.0,
     ),
     Method(
         slug="lokr",
@@ -90,6 +93,7 @@ LOW_RANK: tuple[Method, ...] = (
         # than twice as wide; until then peft trains that matrix whole.
         adapter=on_query_and_value("LoKrConfig", r=64, alpha=128, decompose_factor=4),
         rate_of="lora",
+        rate_times=10.0,
     ),
     HIRA,
     Method(
@@ -186,6 +190,7 @@ LOW_RANK: tuple[Method, ...] = (
             inputs=("task_ids",),
         ),
         rate_of="lora",
+        rate_times=6.0,
     ),
     Method(
         slug="vblora",
@@ -195,6 +200,7 @@ LOW_RANK: tuple[Method, ...] = (
         trains=Trains.ADAPTER,
         adapter=on_query_and_value("VBLoRAConfig", r=4, num_vectors=64, vector_length=64),
         rate_of="lora",
+        rate_times=2.5,
     ),
     Method(
         slug="unilora",
@@ -204,6 +210,7 @@ LOW_RANK: tuple[Method, ...] = (
         trains=Trains.ADAPTER,
         adapter=on_query_and_value("UniLoraConfig", r=16, theta_d_length=8192),
         rate_of="lora",
+        rate_times=20.0,
     ),
     Method(
         slug="tinylora",

@@ -31,6 +31,7 @@ PROMPTS: tuple[Method, ...] = (
         trains=Trains.ADAPTER,
         adapter=_tokens("PromptTuningConfig", 20),
         rate_of="ia3",
+        rate_times=10.0,
     ),
     Method(
         slug="p-tuning",

@@ -63,7 +63,8 @@ ROTATIONS: tuple[Method, ...] = (
         paper="https://arxiv.org/abs/2504.07097",
         trains=Trains.ADAPTER,
         adapter=on_query_and_value("OSFConfig", effective_rank=0.96),
-        rate_of="full",
+        rate_of="lora",
+        rate_times=10.0,
     ),
     Method(
         slug="frod",

@@ -31,6 +31,7 @@ SPARSE: tuple[Method, ...] = (
         trains=Trains.ADAPTER,
         adapter=on_query_and_value("FourierFTConfig", n_frequency=1000, scaling=150.0),
         rate_of="ia3",
+        rate_times=5.0,
     ),
     Method(
         slug="waveft",
@@ -49,5 +50,6 @@ SPARSE: tuple[Method, ...] = (
         trains=Trains.ADAPTER,
         adapter=on_query_and_value("C3AConfig", block_size=16),
         rate_of="lora",
+        rate_times=50.0,
     ),
 )

@@ -31,5 +31,6 @@ VECTORS: tuple[Method, ...] = (
         trains=Trains.ADAPTER,
         adapter=Adapter(config="LNTuningConfig", targets=("attention norm", "output norm")),
         rate_of="lora",
+        rate_times=4.0,
     ),
 )
