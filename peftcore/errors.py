@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -61,6 +62,23 @@ class LossNotFinite(PeftcoreError):
     def __init__(self, step: int, loss: float) -> None:
         super().__init__(f"the training loss became {loss} at step {step}")
         self.step = step
+
+
+@contextmanager
+def telling_what_is_kept(kept: str) -> Iterator[None]:
+    """Turn a failure of the system's, such as a full disk, into a sentence that says what is kept.
+
+    Args:
+        kept: what is, and how to go on.
+
+    Raises:
+        StoreError: in place of any error of the system's.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        raise StoreError(f"{where}{error.strerror or error}; {kept}") from None
 
 
 _OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory")

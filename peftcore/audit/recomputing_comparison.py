@@ -15,7 +15,7 @@ from peftcore.audit.answers import Content, Data, gather
 from peftcore.audit.findings import Ledger, shown
 from peftcore.audit.recomputing_protocols import protocol_of, recompute_protocols
 from peftcore.audit.tables import Cells, Table, columns_of, numbers_in, plain_name, read_tables
-from peftcore.methods import METHODS
+from peftcore.methods import METHODS, place_of
 from peftcore.report.render import REPORT_NAME
 
 LOSS = "Training loss (nats)"
@@ -289,11 +289,6 @@ def _classes(table: Table, data: Data, ledger: Ledger) -> None:
             cells.numbers(line, row, column, follows)
 
 
-def _place_of_declaration(slug: str) -> tuple[int, str]:
-    known = [method.slug for method in METHODS]
-    return (known.index(slug) if slug in known else len(known), slug)
-
-
 def _mean_and_deviation(values: NDArray[np.float64]) -> list[float]:
     known = values[~np.isnan(values)]
     deviation = [float(np.std(known, ddof=1))] if len(known) > 1 else []
@@ -304,9 +299,7 @@ def _less_best(table: Table, data: Data, ledger: Ledger) -> None:
     cells, columns = Cells(table, ledger), columns_of(table)
     head = next(head for head in table.columns if head.startswith("Less "))
     best = data.slug(head.removeprefix("Less ").removesuffix(" (points)"))
-    candidates = sorted(
-        (slug for slug in data.right if slug not in _REFERENCES), key=_place_of_declaration
-    )
+    candidates = sorted((slug for slug in data.right if slug not in _REFERENCES), key=place_of)
     if best is None or best not in candidates:
         ledger.that(False, f"{REPORT_NAME}, column “{shown(head)}”", "it names no candidate")
         return

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from peftcore.choosing.using import predict_plainly
 from peftcore.data.examples import draw
 from peftcore.data.sources import read_data
-from peftcore.errors import PeftcoreError, StoreError, UsageError
+from peftcore.errors import PeftcoreError, UsageError, telling_what_is_kept
 from peftcore.trials import Source, Trial
 from peftcore.writing import write_whole
 
@@ -77,24 +77,16 @@ def require_usable(out: Path, store: Path) -> None:
         raise UsageError(f"--out {out} can't be written to: name another folder, or allow it")
 
 
-@contextmanager
-def kept_in(store: Path) -> Iterator[None]:
+def kept_in(store: Path) -> AbstractContextManager[None]:
     """Turn a failure of the system's, such as a full disk, into a sentence that says what is kept.
 
     Args:
         store: folder of the store of races.
-
-    Raises:
-        StoreError: in place of any error of the system's.
     """
-    try:
-        yield
-    except OSError as error:
-        where = "" if error.filename is None else f"{error.filename}: "
-        raise StoreError(
-            f"{where}{error.strerror or error}; every trial that ended is kept in {store}: make "
-            "room, or name a folder that can be written to, and give the same command again"
-        ) from None
+    return telling_what_is_kept(
+        f"every trial that ended is kept in {store}: make room, or name a folder that can be "
+        "written to, and give the same command again"
+    )
 
 
 def base_of(backbone: Source) -> tuple[str, str | None]:

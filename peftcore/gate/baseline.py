@@ -27,7 +27,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from peftcore.errors import UsageError
-from peftcore.gate.evidence import Evidence, place_of
+from peftcore.gate.evidence import Evidence
+from peftcore.methods import place_of
 from peftcore.results.records import ENVIRONMENT_KEYS, Measurement, Record
 from peftcore.trials import Outcome
 from peftcore.writing import write_whole

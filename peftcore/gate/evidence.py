@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from peftcore.errors import UsageError
-from peftcore.methods import METHODS
 from peftcore.report.metrics import ACCURACY
 from peftcore.results.records import Measurement, Record
 from peftcore.trials import Outcome
@@ -96,12 +95,6 @@ def by_key(side: Iterable[Record | Evidence], where: str) -> dict[tuple[str, int
     if len(scenarios) > 1:
         raise UsageError(f"{where} holds several scenarios ({', '.join(scenarios)}): name one")
     return found
-
-
-def place_of(method: str) -> tuple[int, str]:
-    """Return what puts methods in the order of their declarations, others behind by their slugs."""
-    slugs = [declared.slug for declared in METHODS]
-    return (slugs.index(method) if method in slugs else len(slugs), method)
 
 
 def held_equal(record: Record) -> dict[str, Any]:

@@ -17,12 +17,11 @@ from peftcore.gate.evidence import (
     differences,
     hyperparameters,
     method_hyperparameters,
-    place_of,
 )
 from peftcore.gate.metrics import GATED
 from peftcore.gate.testing import Case, judge_cases, smallest_spread
 from peftcore.gate.verdicts import ALL_METHODS, Cell, Look, Verdict, Verdicts
-from peftcore.methods import find_method
+from peftcore.methods import find_method, place_of
 from peftcore.report.metrics import ACCURACY, TRAIN_LOSS, Metric
 from peftcore.results.records import Record
 from peftcore.scenarios import floor_of_trial

@@ -36,6 +36,7 @@ __all__ = [
     "Trains",
     "find_method",
     "find_methods",
+    "place_of",
     "slugs_of",
 ]
 
@@ -57,6 +58,14 @@ ALL = "all"
 _LISTING = "peftcore methods"
 
 _BY_SLUG = {method.slug: method for method in METHODS}
+
+
+_PLACES = {slug: place for place, slug in enumerate(_BY_SLUG)}
+
+
+def place_of(slug: str) -> tuple[int, str]:
+    """Return what puts methods in the order of their declarations, others behind by their slugs."""
+    return _PLACES.get(slug, len(_PLACES)), slug
 
 
 def slugs_of(group: Group) -> tuple[str, ...]:

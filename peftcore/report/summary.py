@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from peftcore.errors import UsageError
-from peftcore.methods import METHODS, Method
+from peftcore.methods import METHODS, Method, place_of
 from peftcore.report.inference import Inference, infer
 from peftcore.report.markdown import escape, listed
 from peftcore.report.metrics import (
@@ -444,7 +444,7 @@ def _declared(records: Sequence[Record]) -> tuple[str, str | None, str | None]:
     return title, caveat, by_protocol or borrowed
 
 
-def _position(slug: str) -> tuple[bool, int, str]:
+def _position(slug: str) -> tuple[bool, tuple[int, str]]:
     """Sort key: declared methods, then unknown ones, then reference rows."""
     method = _METHODS.get(slug)
-    return method is not None and method.reference, _ORDER.get(slug, len(_ORDER)), slug
+    return method is not None and method.reference, place_of(slug)

@@ -75,6 +75,13 @@ def words(records: list[Record]) -> dict[str, str]:
     return dict(re.findall(r"^\| (\S+) .*\| +([a-z' ]+) \|$", gaps, re.MULTILINE))
 
 
+def recomputed(text: str, records: list[Record]) -> Ledger:
+    """Return what came of computing a report's tables in a second way."""
+    ledger = Ledger()
+    recompute_comparison(text, [one.to_json() for one in records], ledger)
+    return ledger
+
+
 def test_a_report_is_about_the_protocol_of_its_first_record() -> None:
     records = both(GAPS)
     groups = by_protocol(records)
@@ -128,13 +135,10 @@ def test_the_change_of_a_gap_is_that_of_its_four_means() -> None:
 def test_it_can_be_computed_in_a_second_way(seeds: tuple[int, ...], tmp_path: Path) -> None:
     records = both(GAPS, seeds)
     text = write_report(records, tmp_path).read_text(encoding="utf-8")
-    contents = [one.to_json() for one in records]
-    whole = Ledger()
-    recompute_comparison(text, contents, whole)
+    whole = recomputed(text, records)
     assert whole.findings == []
     section = text.index("## Rate or method?")
-    without = Ledger()
-    recompute_comparison(text[:section] + text[text.index("## The source") :], contents, without)
+    without = recomputed(text[:section] + text[text.index("## The source") :], records)
     assert whole.checked - without.checked > 40
     # Each number of its tables is checked.
     end = text.index("\n![", section)
@@ -142,9 +146,7 @@ def test_it_can_be_computed_in_a_second_way(seeds: tuple[int, ...], tmp_path: Pa
         place = section + found.start()
         if text[text.rindex("\n", 0, place) + 1] != "|" or text[place - 2] == "<":
             continue
-        ledger = Ledger()
-        wrong = text[:place] + str(9 - int(text[place])) + text[place + 1 :]
-        recompute_comparison(wrong, contents, ledger)
+        ledger = recomputed(text[:place] + str(9 - int(text[place])) + text[place + 1 :], records)
         assert ledger.findings or len(seeds) == 1, text[place - 40 : place + 20]
 
 
@@ -163,18 +165,13 @@ def test_the_report_is_the_same_from_the_records_it_writes(tmp_path: Path) -> No
 def test_one_method_with_one_seed_leaves_the_others_checked(tmp_path: Path) -> None:
     records = [one for one in both(GAPS) if one.method != "qlora" or one.seed == 42]
     text = write_report(records, tmp_path).read_text(encoding="utf-8")
-    contents = [one.to_json() for one in records]
-    whole = Ledger()
-    recompute_comparison(text, contents, whole)
-    assert whole.findings == []
+    assert recomputed(text, records).findings == []
     section = text.index("The gap is ")
     end = text.index("\n\n", section)
     for right in ("the rate's and the method's", "untested"):
         place = text.rindex(right, section, end)
-        wrong = Ledger()
         changed = text[:place] + text[place:].replace(right, "the method's", 1)
-        recompute_comparison(changed, contents, wrong)
-        assert wrong.findings, right
+        assert recomputed(changed, records).findings, right
 
 
 def test_the_bar_is_of_the_seeds_that_both_protocols_have() -> None:
