@@ -34,10 +34,6 @@ BAG_OF_WORDS = "bow"
 MANY = 20
 """More methods are counted where a sentence would name them, and drawn without numbers."""
 
-_ORDER = {
-    method.slug: position
-    for position, method in enumerate(sorted(METHODS, key=lambda method: method.reference))
-}
 _METHODS = {method.slug: method for method in METHODS}
 _SCENARIOS = {scenario.name: scenario for scenario in SCENARIOS}
 
