@@ -64,18 +64,18 @@ def test_rates_of_another_declaration_are_not_told_to_be_todays(record):
 def test_a_rate_of_another_method_is_not_told_to_be_chosen_for_this_one(record):
     scenario = find_scenario("imdb-minilm")
     records = []
-    for slug in ("full", "dora", "loha", "bow"):
+    for slug in ("full", "dora", "pissa", "bow"):
         made = record(slug, scenario="imdb-minilm")
         rate = scenario.learning_rate(find_method(slug))
         recipe = made.trial["recipe"] | {"learning_rate": rate}
         records.append(dataclasses.replace(made, trial=made.trial | {"recipe": recipe}))
     full, dora, *_ = records
     assert rows(records)["Learning rates"] == (
-        f"2.5e-05 for Full, 0.001 for DoRA and LoHa ({scenario.rates_origin}, for Full; all others "
-        "have that of their kin, or a multiple of it)"
+        f"2.5e-05 for Full, 0.001 for DoRA and PiSSA ({scenario.rates_origin}, for Full; all "
+        "others have that of their kin, or a multiple of it)"
     )
     (note,) = setup.rates_notes(summarise(records))
-    assert note.startswith("For DoRA and LoHa no learning rate was chosen")
+    assert note.startswith("For DoRA and PiSSA no learning rate was chosen")
     assert f"> {note}" in warnings(summarise(records))
     assert rows([dora])["Learning rates"] == (
         "0.001 for every method (that of their kin, or a multiple of it)"
