@@ -43,6 +43,7 @@ PROMPTS: tuple[Method, ...] = (
             _tokens("PromptEncoderConfig", 20, encoder_hidden_size=128), rounds_on_saving=True
         ),
         rate_of="lora",
+        rate_times=10.0,
     ),
     Method(
         slug="multitask-prompt-tuning",
@@ -78,5 +79,6 @@ PROMPTS: tuple[Method, ...] = (
             in_layers=False,
         ),
         rate_of="lora",
+        rate_times=5.0,
     ),
 )
