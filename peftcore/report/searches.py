@@ -19,6 +19,7 @@ from peftcore.statistics.variance import wilson
 from peftcore.trials import Outcome
 
 _COLUMNS = 4
+_NAMES_IN_A_ROW = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +196,7 @@ def draw_compute(searches: Sequence[Searched], guessing: float) -> Plot | None:
     drawn = [one for one in searches if one.best is not None and len(one.tried) > 1]
     if not drawn:
         return None
-    figure = new_figure(4.4)
+    figure = new_figure(4.2 + 0.22 * math.ceil(len(drawn) / _NAMES_IN_A_ROW))
     axes = figure.subplots()
     style = looks([one.slug for one in searches])
     for one in drawn:
@@ -223,7 +224,7 @@ def draw_compute(searches: Sequence[Searched], guessing: float) -> Plot | None:
     axes.set_ylabel("Expected best accuracy (%); doesn't start at 0")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid()
-    axes.legend(ncols=2, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=min(len(drawn), _NAMES_IN_A_ROW), frameon=False)
     return Plot(
         name="expected_best",
         caption="The best accuracy that a search of so many trials is expected to find: the mean "

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from peftcore.methods import find_methods
+from peftcore.results.records import Record
 from tests.report.conftest import build
 from tests.report.page.conftest import page_of
 from tests.security.test_injection import ATTACK, hostile_records
@@ -322,6 +323,28 @@ def test_the_chooser_names_what_takes_as_little(open_page: Open) -> None:
     assert "it is the one with the least" not in text
 
 
+def of_one_size(**options: Any) -> list[Record]:
+    """Return records in which adapters of LoRA and of QLoRA, the more accurate, are as large."""
+    of = {"full": (0.90, 90_000_000), "lora": (0.85, 4_000_000), "qlora": (0.88, 4_000_000)}
+    return [
+        build(slug, seed=seed, accuracy=accuracy, adapter_file_bytes=size, **options)
+        for slug, (accuracy, size) in of.items()
+        for seed in (42, 43, 44)
+    ]
+
+
+def test_of_what_takes_the_same_the_chooser_takes_the_more_accurate(
+    open_page: Open, tmp_path: Path
+) -> None:
+    path = tmp_path / "same.html"
+    path.write_text(page_of(of_one_size()), encoding="utf-8")
+    text = ask(open_page(path), loss=50, goal="room", adapters=50)
+    assert text.startswith("Use QLoRA.")
+    path.write_text(page_of(of_one_size(weights="random")), encoding="utf-8")
+    text = ask(open_page(path), goal="room", adapters=50)
+    assert "The least room for the adapters is that of LoRA and QLoRA: 290.0 MB." in text
+
+
 def test_the_chooser_says_what_can_not_be(open_page: Open) -> None:
     page = open_page("seeds")
     text = ask(page, memory=0.5)
@@ -490,7 +513,7 @@ def test_dark_and_light_follow_the_system_until_somebody_says_otherwise(open_pag
 
 
 def test_lines_of_every_colour_can_be_seen(open_page: Open, tmp_path: Path) -> None:
-    """One of the seven colours is a light yellow, and one a dark blue: WCAG asks for 3 to 1."""
+    """Of the seven colours some are light, and one is a dark blue: WCAG asks for 3 to 1."""
     slugs = ("full", "lora", "qlora", "ia3", "dora", "rslora", "pissa")
     path = tmp_path / "colours.html"
     path.write_text(page_of([build(slug) for slug in slugs]), encoding="utf-8")

@@ -156,14 +156,16 @@ function noAnswer({ asked, goal, rival, fared, able, enough, open }) {
     ];
   }
   if (open.length > 0 && rival === null) {
-    const least = open.filter((one) => one.cost !== null).toSorted((a, b) => a.cost - b.cost)[0];
+    const costs = open.filter((one) => one.cost !== null);
+    const lowest = Math.min(...costs.map((one) => one.cost));
+    const least = costs.filter((one) => one.cost === lowest);
     return [
       "The records can't tell: no accuracy is known.",
       [
         `Within the limits: ${names(open)}.`,
-        ...(least
+        ...(least.length > 0
           ? [
-              `The one with the least ${goal.name} is ${least.method.name}: ${costWords(least.method, goal, asked)}.`,
+              `The least ${goal.name} is that of ${names(least)}: ${costWords(least[0].method, goal, asked)}.`,
             ]
           : []),
       ],
