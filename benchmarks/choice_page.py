@@ -111,10 +111,11 @@ def section(folder: Path, name: str) -> Iterator[str]:
         behind = "the best of them" + (f", with {listed(equal)} beside it" if equal else "")
     ends = {(arm["method"], arm["learning_rate"]): arm for arm in choice["arms"]}
     as_good = [key for key, one in rows.items() if one.accuracy >= best.accuracy - within]
-    given_up = [key for key in as_good if ends[key]["end"] != End.FINISHED]
+    not_ended = [key for key in as_good if ends[key]["end"] != End.FINISHED]
     lost_for_it = (
-        f", of which the race had given up {listed([rows[key].name for key in given_up])}"
-        if given_up
+        f", of which the race had not run {listed([rows[key].name for key in not_ended])} to the "
+        "end"
+        if not_ended
         else ""
     )
     yield f"## {name}"

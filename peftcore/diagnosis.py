@@ -48,8 +48,10 @@ def _hardware() -> list[Finding]:
     if hardware["gpu"] is None:
         words = "no CUDA GPU that the NVIDIA driver knows of: pytest -m gpu benchmarks/ will skip"
         return [*findings, Finding("gpu", False, words)]
-    memory = hardware["gpu_memory_bytes"] / 1e9
-    words = f"{hardware['gpu']}, {memory:.1f} GB, driver {hardware['driver']}: runs imdb-roberta"
+    # One that shares the processor's has none of its own.
+    own = hardware["gpu_memory_bytes"]
+    size = "no memory of its own" if own is None else f"{own / 1e9:.1f} GB"
+    words = f"{hardware['gpu']}, {size}, driver {hardware['driver']}: runs imdb-roberta"
     return [*findings, Finding("gpu", True, words)]
 
 

@@ -15,6 +15,9 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@.*)?")
 CONNECT_SECONDS = 15.0
 """How long the hub may take to answer that a repository is there."""
 
+_TAKEN_AS_THEY_ARE: set[Path] = set()
+"""Cached snapshots of which the hub could not be asked whether they are whole: once is enough."""
+
 HubKind = Literal["model", "dataset"]
 """What a repository on the hub holds."""
 
@@ -75,7 +78,7 @@ def fetch(
         # A cached snapshot of a commit can't be out of date: no need to ask the hub. But it may be
         # a part of it, which something else has downloaded: only a list of all files tells.
         cached = Path(download(local_files_only=True))
-        if _is_listed(repository, revision, kind):
+        if cached in _TAKEN_AS_THEY_ARE or _is_listed(repository, revision, kind):
             return cached
     try:
         # Asked once and briefly: the download itself would try for half a minute, loudly.
@@ -84,6 +87,7 @@ def fetch(
     except Exception as error:
         if cached is not None:
             # Whoever uses it finds out whether what it needs is there.
+            _TAKEN_AS_THEY_ARE.add(cached)
             return cached
         # The hub's client raises its own errors, its HTTP library's and the system's alike; for
         # the user they all mean that the files can't be had.

@@ -18,6 +18,7 @@ from peftcore.__main__ import main
 from peftcore.accelerations import ALL
 from peftcore.conformance.cells import Bench
 from peftcore.conformance.fingerprints import Fingerprint, Verdict
+from peftcore.measuring.environment import describe_environment
 from peftcore.methods import METHODS, Method
 from peftcore.results.records import Record, write_records
 from peftcore.results.store import STORE_FILE, Store
@@ -238,6 +239,17 @@ def test_doctor_says_what_there_is_and_what_to_do(monkeypatch: pytest.MonkeyPatc
     for line, finding in zip(lines, findings.values(), strict=True):
         assert line.startswith("ok" if finding["ok"] else "missing")
         assert line.endswith(finding["words"])
+
+
+def test_doctor_names_a_gpu_without_memory_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = describe_environment()
+    found = {"gpu": "GB10", "gpu_memory_bytes": None, "driver": "580.1", "cuda": "13.0"}
+    hardware = {**environment["hardware"], **found}
+    monkeypatch.setattr(
+        "peftcore.diagnosis.describe_environment", lambda: {**environment, "hardware": hardware}
+    )
+    (line,) = [line for line in invoke("doctor").stdout.splitlines() if "GB10" in line]
+    assert line.endswith("GB10, no memory of its own, driver 580.1: runs imdb-roberta")
 
 
 # import

@@ -12,7 +12,7 @@ from peftcore.audit.findings import Ledger, shown
 from peftcore.audit.lines import compare_texts
 from peftcore.audit.pages import compare_pages
 from peftcore.audit.reading import Published, read_bytes, read_text
-from peftcore.errors import PeftcoreError, UsageError
+from peftcore.errors import PeftcoreError, StoreError, UsageError
 from peftcore.report.engines.render import write_engine_report
 from peftcore.report.figures import FORMATS
 from peftcore.report.flips import FLIPS_NAME
@@ -56,12 +56,22 @@ def kind_of(records: Sequence[Record]) -> Kind:
 
 
 def check_rendering(published: Published, ledger: Ledger) -> None:
-    """Render the report again from its records, and check each file against the published one."""
+    """Render the report again from its records, and check each file against the published one.
+
+    Raises:
+        StoreError: there is no room for it here.
+    """
     records = [one.record for one in published.records]
     with tempfile.TemporaryDirectory(prefix="peftcore-audit-") as scratch:
         again = Path(scratch)
         try:
             _WRITERS[kind_of(records)](records, again)
+        except StoreError:
+            # That says nothing of the report.
+            raise StoreError(
+                f"the report can't be rendered again to be compared: make room in {scratch}, or "
+                "name another folder for temporary files by TMPDIR"
+            ) from None
         except PeftcoreError as error:
             ledger.that(False, REPORT_NAME, f"no report follows: {shown(str(error))}")
             return

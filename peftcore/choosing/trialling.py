@@ -21,6 +21,7 @@ from peftcore.results.records import Measurement, Record
 from peftcore.results.store import Store
 from peftcore.running.locks import lock_of, wait_for
 from peftcore.running.planning import FIRST_SEED, Selection, plan
+from peftcore.running.process import did_not_start
 from peftcore.scenarios import Recipe, Scenario, find_scenario
 from peftcore.trials import Outcome, Trial
 from peftcore.writing import write_whole
@@ -225,6 +226,9 @@ class Bench:
                 else self.collector.collect(trial)
             )
             self.ledger.enter(trial.id, time.monotonic() - began)
+            if did_not_start(record.error):
+                # That says nothing of the arm, and the next one would fare no better.
+                raise OSError(f"{name}: {record.error}")
         else:
             self.display.done(name, f"known: {record.summary()}")
         self.records.append(record)

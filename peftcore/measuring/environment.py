@@ -74,20 +74,28 @@ def environment_key(environment: Mapping[str, Any]) -> str:
     """Return what must be equal before a stored record may stand for a new run.
 
     That is: package versions, Python, hardware, number of threads, and the hash of peftcore's own
-    sources. Memory counts in whole GB: it differs by some MB from boot to boot.
+    sources.
     """
-    hardware = {
-        name: round(value / 1e9)
-        if name.endswith("memory_bytes") and isinstance(value, int | float)
-        else value
-        for name, value in environment["hardware"].items()
-    }
+    machine = machine_of(environment["hardware"])
     parts = (
         [f"{name}=={version}" for name, version in sorted(environment["packages"].items())]
-        + [f"{name}={value}" for name, value in sorted(hardware.items())]
+        + [f"{name}={value}" for name, value in sorted(machine.items())]
         + [f"{name}={environment[name]}" for name in ("python", "threads", "sources_sha256")]
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def machine_of(hardware: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells a machine from others by its hardware, as an environment describes it.
+
+    Memory is in whole GB: it differs by some MB from boot to boot.
+    """
+    return {
+        name: round(value / 1e9)
+        if name.endswith("memory_bytes") and isinstance(value, int | float)
+        else value
+        for name, value in hardware.items()
+    }
 
 
 @cache

@@ -115,15 +115,21 @@ def notes(summary: Summary) -> str | None:
             *summary.one_seed_note,
         ]
     if not summary.several_seeds:
+        seeds = {record.seed for method in summary.methods for record in method.finished}
+        there_is = (
+            "There is one seed"
+            if len(seeds) == 1
+            else "Each method has one seed, not all of them the same"
+        )
         sentences.append(
-            f"There is one seed, and {ONE_SEED}: the intervals are those of the models that were "
+            f"{there_is}, and {ONE_SEED}: the intervals are those of the models that were "
             "trained, on texts like these, and methods are told apart, or not, only as these "
             "models. How much of a difference is the method's and how much the seed's, and "
             "whether two methods are equivalent, can't be told."
         )
     if summary.inference.letters:
         sentences.append("Methods that share a letter can't be told apart.")
-    if len(found) > 1:
+    if summary.inference.pairs:
         test = "McNemar's exact test" if not several else "a paired test over seeds and examples"
         sentences.append(
             f"p is that of {test}, corrected for the number of pairs of rows (Holm); "

@@ -58,7 +58,7 @@ def write_rates_report(records: Sequence[Record], folder: Path) -> Path:
     if any(record.trial["task"]["split"] != "tuning" for record in records):
         raise UsageError(
             "several learning rates of one method and seed were evaluated on the test set: "
-            "search with --peft-set split=tuning, or import one rate a method"
+            "a search is evaluated on the split “tuning”; or import one rate a method"
         )
     ordered = sorted(records, key=lambda record: (record.method, record.seed, _rate(record)))
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from math import isclose
 from typing import Any
 
 from peftcore.accelerations import ALL
+from peftcore.measuring.environment import machine_of
 from peftcore.methods import Trains
 from peftcore.report.markdown import escape, listed, table
 from peftcore.report.metrics import GPU_MEMORY, MISSING
@@ -122,7 +123,9 @@ def notes(summary: Summary) -> list[str]:
             note = _at(record.trial, kind, "note")
             if note:
                 found[f"{kind.capitalize()}: {escape(note)}"] = None
-    machines = {str(_at(record.environment, "hardware")) for record in summary.records}
+    machines = {
+        str(machine_of(_at(record.environment, "hardware") or {})) for record in summary.records
+    }
     if len(machines) > 1:
         found[
             "The trials ran on different machines (see the setup), so their times and memory "

@@ -104,7 +104,7 @@ def run_in_child(
         try:
             report = _run_once(json.dumps(job), limit, progress, device)
         except NotStarted as error:
-            return ChildReport(outcome=Outcome.FAILED, error=str(error))
+            return ChildReport(outcome=Outcome.CRASHED, error=str(error))
         reached = None if checkpoints is None else checkpoints.newest()
         if report.outcome is not Outcome.CRASHED or reached is None or reached <= (furthest or 0):
             return _with_origin(report, drawn_from(corpus, trial.task))
@@ -148,6 +148,14 @@ def _run_once(
             child.stdout.close()
             with contextlib.suppress(BrokenPipeError):
                 child.stdin.close()
+
+
+_NOT_STARTED = "no process could be started for it"
+
+
+def did_not_start(error: str | None) -> bool:
+    """Return whether it was the system that refused a trial its process, by the trial's error."""
+    return error is not None and error.startswith(_NOT_STARTED)
 
 
 class NotStarted(PeftcoreError):
@@ -194,9 +202,7 @@ def started(module: str, device: str | None) -> Iterator[tuple[subprocess.Popen[
             )
         except OSError as error:
             where = "" if error.filename is None else f" ({error.filename})"
-            raise NotStarted(
-                f"no process could be started for it: {error.strerror or error}{where}"
-            ) from None
+            raise NotStarted(f"{_NOT_STARTED}: {error.strerror or error}{where}") from None
         try:
             yield child, errors
         finally:

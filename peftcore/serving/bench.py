@@ -47,7 +47,7 @@ from peftcore.serving.adapters import SavedAdapters
 from peftcore.serving.residents import Residents, held_bytes, hold, model_tensors
 from peftcore.serving.trials import ServingTrial
 from peftcore.training.observing import Observer
-from peftcore.training.trial import pick_device
+from peftcore.training.trial import pick_device, require_known
 
 
 @dataclass
@@ -80,6 +80,7 @@ class Bench:
     ) -> None:
         self._trial, self._serving = trial, trial.serving
         self._device = pick_device()
+        require_known(self._device)
         self._adapters = SavedAdapters(
             trial,
             sample,

@@ -92,7 +92,7 @@ def run_serving(
                 child.wait()
                 talk.close()
     except NotStarted as error:
-        return ChildReport(outcome=Outcome.FAILED, error=str(error))
+        return ChildReport(outcome=Outcome.CRASHED, error=str(error))
     except _Ended as end:
         return end.report
 

@@ -17,7 +17,7 @@ from peftcore.data.batches import Tokenised
 from peftcore.data.examples import Sample
 from peftcore.errors import CheckFailed
 from peftcore.measuring.counting import count_operations, weights_sha256
-from peftcore.measuring.driver import gpu
+from peftcore.measuring.driver import find_driver, gpu
 from peftcore.measuring.energy import energy_meter
 from peftcore.measuring.environment import sources_sha256
 from peftcore.measuring.flops import ModelFlops, count_flops
@@ -108,6 +108,13 @@ def require_known(device: torch.device) -> None:
         CheckFailed: torch and NVIDIA's driver do not see the same.
     """
     named = gpu()["gpu"]
+    if device.type == "cuda" and find_driver() is None:
+        raise CheckFailed(
+            "torch trains on a GPU that can't be asked what it is: NVIDIA's management library "
+            "(libnvidia-ml) is missing, which a container has where it is started with "
+            "NVIDIA_DRIVER_CAPABILITIES=compute,utility; or hide the GPU with "
+            "CUDA_VISIBLE_DEVICES= to train on the processor"
+        )
     if device.type == "cuda" and named is None:
         raise CheckFailed(
             "torch trains on a GPU that NVIDIA's driver does not name: give CUDA_VISIBLE_DEVICES "

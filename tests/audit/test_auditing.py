@@ -13,8 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from peftcore.__main__ import main
+from peftcore.audit import rendering
 from peftcore.audit.auditing import audit
 from peftcore.audit.reading import MOST_BYTES
+from peftcore.errors import StoreError
 from peftcore.report.render import write_report
 from peftcore.results.records import Record
 from tests.audit.conftest import named, whole, write_lines
@@ -125,6 +127,15 @@ def test_records_that_can_share_no_report_are_told(copied):
     status, text = told(copied)
     assert status == 1
     assert "no report follows: records of different settings can't share a report" in text
+
+
+def test_without_room_to_render_it_again_nothing_is_said_of_a_report(copied, monkeypatch):
+    def full(*_, **__):
+        raise StoreError("No space left on device; the records are in the store still")
+
+    monkeypatch.setitem(rendering._WRITERS, rendering.Kind.COMPARISON, full)
+    with pytest.raises(StoreError, match="can't be rendered again to be compared: make room in "):
+        audit(copied)
 
 
 def test_a_record_that_can_not_be_read_leaves_the_rest_unchecked_and_says_so(copied):

@@ -203,6 +203,16 @@ def test_a_limit_that_no_method_keeps_is_refused_with_the_least_that_is_needed(t
     require_memory(race, Request(data=tmp_path, memory_bytes=3 * 10**9))
 
 
+def test_a_limit_that_is_kept_on_few_examples_alone_is_refused_too(tmp_path):
+    arm = arm_of("lora")
+    race = race_in(
+        World({arm.key: flat(0.85)}, memory={"lora": 3 * 10**9}), [arm], memory_bytes=2 * 10**9
+    )
+    race.runs.insert(0, replace(race.runs[-1], peak_bytes=10**9))
+    with pytest.raises(UsageError, match=r"LoRA took the least, 3\.00 GB; allow more"):
+        require_memory(race, Request(data=tmp_path, memory_bytes=2 * 10**9))
+
+
 def test_a_limit_that_an_arm_keeps_is_none_that_no_method_keeps(tmp_path):
     """Though the last trial of its method, of another arm, took more."""
     kept, other = arm_of("lora"), arm_of("lora", 0.003)

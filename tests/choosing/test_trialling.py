@@ -42,6 +42,7 @@ class Collecting:
     known: dict = field(default_factory=dict)
     timeout_seconds: float | None = None
     measurement: Measurement = field(default_factory=Measurement)
+    error: str | None = None
 
     def stored(self, trial):
         return self.known.get(trial.id)
@@ -51,6 +52,7 @@ class Collecting:
         record = Record(
             trial=trial.describe(),
             outcome=self.outcomes.pop(0),
+            error=self.error,
             measurement=self.measurement,
             predictions=(1,),
             labels=(1,),
@@ -88,6 +90,16 @@ def test_what_failed_in_earlier_sessions_counts_too(tmp_path):
     bench.train(ARM, 100, 42, 60.0)
     assert bench.earlier_seconds == pytest.approx(sum(took))
     assert bench.spent() >= sum(took) >= 0.03
+
+
+def test_a_trial_that_could_not_be_started_says_nothing_of_its_arm(tmp_path):
+    """The next one would fare no better: the race ends, to be gone on with."""
+    collector = Collecting([Outcome.CRASHED, Outcome.OK])
+    collector.error = "no process could be started for it: Cannot allocate memory"
+    with pytest.raises(OSError, match=r"LoRA at .*: no process could be started"):
+        session(tmp_path, collector).train(ARM, 100, 42, 60.0)
+    collector.error = None
+    assert session(tmp_path, collector).train(ARM, 100, 42, 60.0).problem is None
 
 
 def test_a_ledger_that_can_not_be_read_is_begun_anew(tmp_path):

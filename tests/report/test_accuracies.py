@@ -77,6 +77,15 @@ def test_seeds_that_failed_tell_nothing_of_other_seeds(record):
     assert "more seeds" in recommend.what_would_settle(summary)
 
 
+def test_one_seed_of_each_and_none_in_common_is_not_called_one_seed(record):
+    summary = summarise([record("full", seed=1), record("lora", seed=2)])
+    notes = accuracies.notes(summary)
+    assert notes.startswith("Each method has one seed, not all of them the same, and one seed says")
+    # No two of them were held against each other.
+    assert "McNemar" not in notes
+    assert analysis.what_tests_mean(summary) is None
+
+
 def test_one_seed_has_no_column_of_what_it_can_not_tell(study):
     summary = summarise(study)
     assert list(cells(accuracies.accuracies(summary), "Full")) == [

@@ -11,6 +11,7 @@ import pytest
 
 from peftcore.audit.findings import Ledger
 from peftcore.audit.recomputing_comparison import recompute_comparison
+from peftcore.report.metrics import ACCURACY
 from peftcore.report.protocols import (
     Compared,
     by_protocol,
@@ -190,9 +191,17 @@ def test_the_bar_is_of_the_seeds_that_both_protocols_have() -> None:
     assert plot is not None
     (axes,) = plot.figure.axes
     bars = [lines.get_segments()[0] for lines in axes.collections]
-    widths = sorted(round(float(bar[1, 0] - bar[0, 0]), 6) for bar in bars)
-    intervals = [one.gained.interval_points for one in protocols.methods if one.gained]
-    assert widths == sorted(round(high - low, 6) for low, high in filter(None, intervals))
+    ends = sorted((round(float(bar[0, 0]), 6), round(float(bar[1, 0]), 6)) for bar in bars)
+    expected = []
+    for one in protocols.methods:
+        after, gained = one.after.mean(ACCURACY), one.gained
+        assert after is not None
+        assert gained is not None
+        assert gained.interval_points is not None
+        low, high = gained.interval_points
+        without = after - gained.mean_points
+        expected.append((round(without + low, 6), round(without + high, 6)))
+    assert ends == sorted(expected)
 
 
 def test_with_one_protocol_there_is_no_such_section(record: MakeRecord, tmp_path: Path) -> None:

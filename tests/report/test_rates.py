@@ -111,7 +111,7 @@ def test_a_search_on_the_test_set_is_refused(
     search: list[Record], record: MakeRecord, tmp_path: Path
 ) -> None:
     peeked = tried(record, "full", 1e-3, 0.9, split="test")
-    with pytest.raises(UsageError, match="split=tuning"):
+    with pytest.raises(UsageError, match="a search is evaluated on the split “tuning”"):
         write_rates_report([*search, peeked], tmp_path / "rates")
     assert not (tmp_path / "rates").exists()
 

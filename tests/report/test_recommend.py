@@ -1,7 +1,7 @@
 import pytest
 
 from peftcore.methods import METHODS
-from peftcore.report import recommend
+from peftcore.report import analysis, recommend
 from peftcore.report.summary import summarise
 
 
@@ -231,6 +231,9 @@ def test_the_highest_accuracy_is_that_of_the_most_accurate(record):
     case = next(case for case in recommend.use_cases(summary) if case.need == ACCURATE)
     assert case.methods == "LoRA"
     assert case.why.startswith("92.00%, the most accurate with the seeds in common")
+    assert "LoRA is the most accurate with the seeds in common (92.00%)" in " ".join(
+        analysis.extremes(summary)
+    )
 
 
 def test_a_method_that_does_not_qualify_is_not_said_to_be_told_apart(record):

@@ -162,6 +162,15 @@ def test_values_that_differ_are_all_listed(record):
     assert "different machines" in setup.notes(summarise(records))[0]
 
 
+def test_a_machine_with_some_mb_more_after_a_boot_is_the_same(record):
+    """Its stored trials are used again, so that both may stand in one report."""
+    records = [
+        record(m, environment={"hardware": {"cpu": "x", "memory_bytes": memory}})
+        for m, memory in (("full", 25_258_000_000), ("lora", 25_261_000_000))
+    ]
+    assert setup.notes(summarise(records)) == []
+
+
 def test_notes_on_sources_are_told_once_and_escaped(record):
     records = [record(m, notes=("tokenizer | replaced", None)) for m in ("full", "lora")]
     assert setup.notes(summarise(records)) == [r"Backbone: tokenizer \| replaced"]

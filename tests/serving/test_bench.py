@@ -12,6 +12,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
+from peftcore.errors import CheckFailed
 from peftcore.serving import adapters as saved
 from peftcore.serving import bench as benching
 from peftcore.serving import residents
@@ -38,6 +39,15 @@ def figures_of(measurement: Mapping[str, Any]) -> Figures:
 
 def statuses(figures: Figures) -> dict[tuple[Any, ...], str]:
     return {name: figure["status"] for name, figure in figures.items()}
+
+
+def test_what_serves_must_be_what_the_record_names(
+    make_serving: MakeServing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benching, "pick_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("peftcore.training.trial.gpu", lambda: {"gpu": "H100"})
+    with pytest.raises(CheckFailed, match="torch can't use H100"):
+        served(make_serving("lora"), tmp_path)
 
 
 @pytest.mark.parametrize("method", ["lora", "prompt-tuning", "qlora"])

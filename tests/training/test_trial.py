@@ -96,6 +96,33 @@ def test_every_method_leaves_a_whole_measurement(make_trial: MakeTrial, method: 
     assert len(measured.weights_sha256 or "") == 64
 
 
+@pytest.mark.parametrize(
+    ("device", "named", "driver", "said"),
+    [
+        ("cpu", None, None, None),
+        ("cpu", None, object(), None),
+        ("cuda", "H100", object(), None),
+        ("cuda", None, object(), "NVIDIA's driver does not name: give CUDA_VISIBLE_DEVICES its"),
+        ("cuda", None, None, r"\(libnvidia-ml\) is missing, .*CAPABILITIES=compute,utility; or"),
+        ("cpu", "H100", object(), "torch can't use H100: install a torch for its CUDA"),
+    ],
+)
+def test_what_trains_is_what_the_record_names(
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    named: str | None,
+    driver: object | None,
+    said: str | None,
+) -> None:
+    monkeypatch.setattr(trials, "gpu", lambda: {"gpu": named})
+    monkeypatch.setattr(trials, "find_driver", lambda: driver)
+    if said is None:
+        trials.require_known(torch.device(device))
+        return
+    with pytest.raises(CheckFailed, match=said):
+        trials.require_known(torch.device(device))
+
+
 @pytest.mark.parametrize("engine", Engine)
 def test_evaluated_at_the_end_alone_it_is_the_same_model(
     make_trial: MakeTrial, engine: Engine
