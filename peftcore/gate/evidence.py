@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from peftcore.errors import UsageError
+from peftcore.measuring.environment import machine_of
 from peftcore.report.metrics import ACCURACY
 from peftcore.results.records import Measurement, Record
 from peftcore.trials import Outcome
-
-_GIGABYTE = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,13 +154,9 @@ def _source(trial: Mapping[str, Any], kind: str) -> Any:
 
 
 def _hardware(record: Record) -> dict[str, Any]:
-    """Return the hardware; memory in whole GB, as it differs by some MB from boot to boot."""
+    """Return what tells the machine from others; its software is compared apart."""
     hardware = record.environment.get("hardware", {})
-    known = {str(k): v for k, v in hardware.items() if k not in ("driver", "cuda")}
-    for name in ("memory_bytes", "gpu_memory_bytes"):
-        if isinstance(known.get(name), int | float):
-            known[name] = f"{round(known[name] / _GIGABYTE)} GB"
-    return known
+    return machine_of({str(k): v for k, v in hardware.items() if k not in ("driver", "cuda")})
 
 
 def _plain(value: Any) -> Any:

@@ -91,7 +91,7 @@ def machine_of(hardware: Mapping[str, Any]) -> dict[str, Any]:
     Memory is in whole GB: it differs by some MB from boot to boot.
     """
     return {
-        name: round(value / 1e9)
+        name: f"{round(value / 1e9)} GB"
         if name.endswith("memory_bytes") and isinstance(value, int | float)
         else value
         for name, value in hardware.items()
